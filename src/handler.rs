@@ -1,0 +1,164 @@
+//! How an event leaves the house: [`Handler`], its [`Outcome`], and which events go where.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use entity::Name;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::event::Event;
+use crate::retry::RetryPolicy;
+use crate::secret::Secret;
+
+pub mod exec;
+pub mod function;
+pub mod http;
+pub mod log;
+pub mod routing;
+
+pub use routing::{Pattern, Routes};
+
+/// The most bytes of a handler's answer that are kept with an attempt.
+pub const RESPONSE_BYTES_MAX: usize = 16 * 1024;
+
+/// Does something with an event.
+///
+/// Called at least once for each delivery, always with the same [`Context::delivery`], and exactly
+/// once when nothing fails. The future is dropped at the deadline or when the lease is lost, so an
+/// implementation must not leave work behind that outlives it.
+#[async_trait::async_trait]
+pub trait Handler: Send + Sync + 'static {
+    /// Handles one event. A failure of the handler is an [`Outcome`], never a panic by design.
+    async fn handle(&self, event: &Event, context: &Context) -> Outcome;
+}
+
+/// What a handler may know about the call itself.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The delivery's stable id: receivers dedupe by it.
+    pub delivery: Uuid,
+    /// The handler's name.
+    pub handler: Name,
+    /// 1 is the first try.
+    pub attempt: u32,
+    /// The lease epoch: increases with every claim.
+    pub epoch: i64,
+    /// How long this call may take in all.
+    pub timeout: Duration,
+    /// Cancelled when the lease is lost or the daemon's grace is over.
+    pub cancelled: CancellationToken,
+}
+
+/// What the handler answered: kept with the attempt.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct Reply {
+    /// HTTP status or exit code.
+    pub status: Option<i32>,
+    /// At most [`RESPONSE_BYTES_MAX`] bytes.
+    pub body: Bytes,
+}
+
+/// How a call ended, in the handler's own judgement.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Outcome {
+    /// Done.
+    Delivered(Reply),
+    /// Failed; try again, not before `after` when it asks for that.
+    Retry {
+        /// What went wrong, in a sentence without secrets or bodies.
+        cause: String,
+        /// The handler's own wish (Retry-After).
+        after: Option<Duration>,
+        /// What it answered.
+        reply: Reply,
+    },
+    /// Will never work: dead at once.
+    Reject {
+        /// What went wrong.
+        cause: String,
+        /// What it answered.
+        reply: Reply,
+    },
+    /// Not now: call again after `wait`. Isn't counted as a try.
+    Snooze {
+        /// How long to wait.
+        wait: Duration,
+    },
+}
+
+impl Outcome {
+    /// Done, with nothing to keep.
+    #[must_use]
+    pub fn done() -> Self {
+        Self::Delivered(Reply::default())
+    }
+
+    /// Failed; try again on the handler's schedule.
+    #[must_use]
+    pub fn retry(cause: impl Into<String>) -> Self {
+        Self::Retry { cause: cause.into(), after: None, reply: Reply::default() }
+    }
+
+    /// Will never work.
+    #[must_use]
+    pub fn reject(cause: impl Into<String>) -> Self {
+        Self::Reject { cause: cause.into(), reply: Reply::default() }
+    }
+}
+
+/// Everything that a configured handler is made of.
+#[derive(Debug, Clone)]
+pub struct HandlerSettings {
+    /// Its name.
+    pub name: Name,
+    /// The sources whose events it gets.
+    pub from: Vec<Name>,
+    /// The types that it gets.
+    pub events: Vec<Pattern>,
+    /// What it does.
+    pub kind: Kind,
+    /// How long one call may take.
+    pub timeout: Duration,
+    /// How many calls at once, on this replica.
+    pub concurrency: u16,
+    /// When to try again.
+    pub retry: RetryPolicy,
+    /// How long a claim holds without renewal.
+    pub lease: Duration,
+}
+
+/// What a configured handler does.
+#[derive(Debug, Clone)]
+pub enum Kind {
+    /// Calls an HTTP endpoint.
+    Http(HttpSettings),
+    /// Runs a program.
+    Exec(ExecSettings),
+    /// Writes a line to the log.
+    Log,
+}
+
+/// An HTTP endpoint of the operator's.
+#[derive(Debug, Clone)]
+pub struct HttpSettings {
+    /// Where to; the operator's own, so it may be private unless `deny_private`.
+    pub url: url::Url,
+    /// Added to each call.
+    pub headers: Vec<(String, Secret)>,
+    /// Signs each call by Standard Webhooks; `whsec_…`.
+    pub sign: Option<Secret>,
+    /// Refuse to connect to loopback, private, link-local and other special addresses.
+    pub deny_private: bool,
+    /// Statuses that make a delivery dead at once.
+    pub dead_on: Vec<u16>,
+}
+
+/// A program of the operator's.
+#[derive(Debug, Clone)]
+pub struct ExecSettings {
+    /// Program and arguments; no shell.
+    pub command: Vec<String>,
+    /// Environment variables passed on by name, beside `HOOKONCE_*` and `PATH`.
+    pub env: Vec<String>,
+}

@@ -1,0 +1,192 @@
+//! What the admin API says and the command line prints: one shape for both.
+
+use chrono::{DateTime, Utc};
+use entity::{State, TryOutcome};
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// A page of a list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct List<T> {
+    /// Newest first.
+    pub items: Vec<T>,
+    /// `null` on the last page.
+    pub next_cursor: Option<String>,
+}
+
+/// An event in a list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EventItem {
+    /// Ours.
+    pub id: Uuid,
+    /// The source.
+    pub source: String,
+    /// The provider's id.
+    pub event_id: String,
+    /// The provider's type.
+    pub r#type: String,
+    /// RFC 3339, UTC.
+    pub received_at: DateTime<Utc>,
+    /// Bytes of the body.
+    pub size: i64,
+    /// Copies after the first.
+    pub duplicates: i64,
+    /// Whether the id came with another body.
+    pub conflict: bool,
+    /// Why it was stored but not dispatched.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub held: Option<String>,
+    /// What became of it.
+    pub deliveries: Vec<DeliveryBrief>,
+}
+
+/// A delivery beside its event.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeliveryBrief {
+    /// Ours; the receiver's `webhook-id`.
+    pub id: Uuid,
+    /// The handler.
+    pub handler: String,
+    /// Where it stands.
+    pub state: State,
+    /// Tries begun.
+    pub attempts: i32,
+    /// Next try not before.
+    pub due_at: DateTime<Utc>,
+}
+
+/// One event with everything but its body.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EventFull {
+    /// What the list has; its `deliveries` are the fuller ones below.
+    #[serde(flatten)]
+    pub event: EventHead,
+    /// `[name, value]` in order of arrival; bytes that aren't UTF-8 are replaced. Absent when retention dropped them.
+    pub headers: Option<Vec<(String, String)>>,
+    /// SHA-256 in hex.
+    pub digest: String,
+    /// When the key may be forgotten.
+    pub expires_at: DateTime<Utc>,
+    /// SHA-256 in hex of other bodies that came under this id.
+    pub conflicts: Vec<String>,
+    /// Its deliveries with their tries.
+    pub deliveries: Vec<DeliveryFull>,
+}
+
+/// The scalar fields of an event.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct EventHead {
+    /// Ours.
+    pub id: Uuid,
+    /// The source.
+    pub source: String,
+    /// The provider's id.
+    pub event_id: String,
+    /// The provider's type.
+    pub r#type: String,
+    /// RFC 3339, UTC.
+    pub received_at: DateTime<Utc>,
+    /// Bytes of the body.
+    pub size: i64,
+    /// Copies after the first.
+    pub duplicates: i64,
+    /// Whether the id came with another body.
+    pub conflict: bool,
+    /// Why it was stored but not dispatched.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub held: Option<String>,
+}
+
+/// A delivery in a list of its own, or under its event.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DeliveryFull {
+    /// Ours; the receiver's `webhook-id`.
+    pub id: Uuid,
+    /// Our id of the event.
+    pub event: Uuid,
+    /// The source.
+    pub source: String,
+    /// The provider's id.
+    pub event_id: String,
+    /// The provider's type.
+    pub r#type: String,
+    /// The handler.
+    pub handler: String,
+    /// 0, and one more for each `--again`.
+    pub round: i32,
+    /// Where it stands.
+    pub state: State,
+    /// Tries begun.
+    pub attempts: i32,
+    /// Next try not before.
+    pub due_at: DateTime<Utc>,
+    /// When it came to its final state.
+    pub settled_at: Option<DateTime<Utc>>,
+    /// Why it is not delivered (yet).
+    pub cause: Option<String>,
+    /// Its tries, oldest first; absent in lists.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub tries: Option<Vec<Try>>,
+}
+
+/// One try.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Try {
+    /// 1 is the first.
+    pub n: i32,
+    /// RFC 3339, UTC.
+    pub started_at: DateTime<Utc>,
+    /// Milliseconds.
+    pub duration_ms: i64,
+    /// How it ended.
+    pub outcome: TryOutcome,
+    /// HTTP status or exit code.
+    pub status: Option<i32>,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// The first bytes of the answer, as text.
+    pub response: Option<String>,
+}
+
+/// A refused request.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct RejectionItem {
+    /// Ours.
+    pub id: Uuid,
+    /// The source.
+    pub source: String,
+    /// The stable code.
+    pub code: String,
+    /// The reason.
+    pub detail: String,
+    /// When it was kept.
+    pub received_at: DateTime<Utc>,
+    /// Who sent it.
+    pub peer: Option<String>,
+    /// Its method.
+    pub method: String,
+    /// Path and query.
+    pub target: String,
+    /// Bytes of its body.
+    pub size: usize,
+    /// The event that it became.
+    pub readmitted_as: Option<Uuid>,
+    /// In `show` only.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub headers: Option<Vec<(String, String)>>,
+    /// In `show` only: the body, bytes that aren't UTF-8 replaced.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub body: Option<String>,
+}
+
+/// What a replay, retry, cancel or discard did to one delivery.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct Action {
+    /// The delivery.
+    pub delivery: Uuid,
+    /// `reopened`, `new`, `skipped`, `cancelled`, `discarded`.
+    pub action: String,
+    /// The state in which it was skipped.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub state: Option<State>,
+}

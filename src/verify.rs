@@ -1,0 +1,82 @@
+//! What "authentic" means here: a [`Proof`] that bytes were accepted by a source's scheme.
+//!
+//! Only this room can mint a proof, so a [`Verified`] cannot be made without one.
+
+use bytes::Bytes;
+use entity::Name;
+use uuid::Uuid;
+
+use crate::received::Received;
+
+/// Evidence that a request passed a source's scheme. Not constructible outside of this room.
+#[derive(Debug)]
+pub struct Proof {
+    /// Which of the source's secrets matched, by position; `None` for a scheme without secrets.
+    pub secret: Option<usize>,
+    _mint: (),
+}
+
+/// A request that a source's scheme accepted, and what it says it is.
+///
+/// Its fields are private because they carry the guarantee; nobody downstream checks again.
+#[derive(Debug)]
+pub struct Verified {
+    source: Name,
+    identity: Identity,
+    received: Received,
+    proof: Proof,
+}
+
+/// Which event this is: read from the verified bytes.
+#[derive(Debug, Clone)]
+pub struct Identity {
+    /// The provider's id, printable, at most 512 bytes.
+    pub event_id: String,
+    /// The provider's type; empty when it has none.
+    pub kind: String,
+    /// First 16 bytes of SHA-256 over dedupe group and id.
+    pub dedupe_key: Uuid,
+    /// SHA-256 over the body without the fields of `conflict_ignore`.
+    pub digest: [u8; 32],
+    /// Why it must be stored but not dispatched, such as `duplicate_key` (a JSON key on the id's
+    /// path stands twice, so that two parsers could read two ids).
+    pub held: Option<&'static str>,
+}
+
+impl Verified {
+    /// Joins a proof with what was read from the proven bytes.
+    #[must_use]
+    pub fn new(proof: Proof, source: Name, identity: Identity, received: Received) -> Self {
+        Self { source, identity, received, proof }
+    }
+
+    /// The source that accepted it.
+    #[must_use]
+    pub fn source(&self) -> &Name {
+        &self.source
+    }
+
+    /// Which event it is.
+    #[must_use]
+    pub fn identity(&self) -> &Identity {
+        &self.identity
+    }
+
+    /// The request as it came.
+    #[must_use]
+    pub fn received(&self) -> &Received {
+        &self.received
+    }
+
+    /// The exact body.
+    #[must_use]
+    pub fn body(&self) -> &Bytes {
+        &self.received.body
+    }
+
+    /// The evidence.
+    #[must_use]
+    pub fn proof(&self) -> &Proof {
+        &self.proof
+    }
+}
