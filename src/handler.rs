@@ -11,12 +11,17 @@ use crate::event::Event;
 use crate::retry::RetryPolicy;
 use crate::secret::Secret;
 
+pub mod build;
 pub mod exec;
 pub mod function;
 pub mod http;
 pub mod log;
 pub mod routing;
 
+#[cfg(test)]
+mod sample;
+
+pub use build::{Variables, build, build_in};
 pub use routing::{Pattern, Routes};
 
 /// The most bytes of a handler's answer that are kept with an attempt.

@@ -1,24 +1,53 @@
 //! From verified to durable: [`Recorder::submit`] answers only after COMMIT.
 
+use std::sync::Arc;
 use std::time::Duration;
 
-use crate::store::{NewRejection, Recorded};
+use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use crate::handler::Routes;
+use crate::metric::Metrics;
+use crate::store::{NewEvent, Recorded, Retention, Store, StoreError};
 use crate::verify::Verified;
+
+mod batch;
+pub mod readmit;
+mod rejections;
+
+pub use rejections::RejectionKeeper;
 
 /// How much may wait for the database.
 #[derive(Debug, Clone)]
 pub struct IntakeSettings {
     /// Events that may wait; full means 503.
     pub queue_events: usize,
-    /// Bytes of bodies that may be held at once; full means 503.
+    /// Bytes of bodies that may wait at once; full means 503.
     pub queue_bytes: usize,
     /// From the whole body to the answer.
     pub ack_deadline: Duration,
 }
 
-/// Hands verified events to the one task that commits them.
+/// Hands verified events to the one task that commits them. Cheap to clone.
 #[derive(Debug, Clone)]
-pub struct Recorder {}
+pub struct Recorder {
+    queue: mpsc::Sender<Waiting>,
+    bytes: Arc<Semaphore>,
+    routes: Arc<Routes>,
+    retention: Retention,
+    deadline: Duration,
+}
+
+/// An event that waits for its commit, and who waits with it.
+#[derive(Debug)]
+struct Waiting {
+    event: NewEvent,
+    answer: oneshot::Sender<Result<Recorded, StoreError>>,
+    /// Given back when the event leaves the queue's memory.
+    _bytes: OwnedSemaphorePermit,
+}
 
 /// Why an event is not durable, or not known to be.
 #[derive(Debug, thiserror::Error)]
@@ -31,23 +60,86 @@ pub enum SubmitError {
     Unavailable,
     /// This event can't be stored.
     #[error("the database refused this event")]
-    Refused(#[source] crate::store::StoreError),
+    Refused(#[source] StoreError),
+}
+
+/// What the recorder's task needs.
+#[derive(Debug, Clone)]
+pub struct RecorderParts {
+    /// Where to record.
+    pub store: Store,
+    /// Which handlers get an event.
+    pub routes: Arc<Routes>,
+    /// How long keys and bodies live.
+    pub retention: Retention,
+    /// Told when deliveries were made; the worker is correct without it.
+    pub wake: Arc<Notify>,
+    /// Counts commits.
+    pub metrics: Metrics,
 }
 
 impl Recorder {
+    /// Starts the recording task on `tracker`. It ends after `closing`, when all that was submitted
+    /// before is recorded and answered.
+    #[must_use]
+    pub fn start(
+        settings: &IntakeSettings,
+        parts: RecorderParts,
+        tracker: &TaskTracker,
+        closing: CancellationToken,
+    ) -> Self {
+        let (queue, waiting) = mpsc::channel(settings.queue_events.max(1));
+        let recorder = Self {
+            queue,
+            bytes: Arc::new(Semaphore::new(settings.queue_bytes.min(Semaphore::MAX_PERMITS))),
+            routes: Arc::clone(&parts.routes),
+            retention: parts.retention,
+            deadline: settings.ack_deadline,
+        };
+        tracker.spawn(batch::run(waiting, parts, closing));
+        recorder
+    }
+
     /// Records an event and returns when it is durable.
     ///
-    /// Cancel-safe: dropping the future does not stop the recording.
-    pub async fn submit(&self, _verified: Verified) -> Result<Recorded, SubmitError> {
-        Err(SubmitError::Overloaded)
+    /// Waits at most the ack deadline. Cancel-safe: dropping the future does not stop the recording.
+    pub async fn submit(&self, verified: Verified) -> Result<Recorded, SubmitError> {
+        let size = u32::try_from(verified.body().len()).unwrap_or(u32::MAX);
+        let bytes = Arc::clone(&self.bytes)
+            .try_acquire_many_owned(size)
+            .map_err(|_| SubmitError::Overloaded)?;
+        let event = new_event(verified, &self.routes, self.retention);
+        let (answer, answered) = oneshot::channel();
+        self.queue
+            .try_send(Waiting { event, answer, _bytes: bytes })
+            .map_err(|_| SubmitError::Overloaded)?;
+        match tokio::time::timeout(self.deadline, answered).await {
+            Ok(Ok(Ok(recorded))) => Ok(recorded),
+            Ok(Ok(Err(StoreError::Transient(error)))) => {
+                tracing::debug!(error = %error, "an event could not be recorded now");
+                Err(SubmitError::Unavailable)
+            }
+            Ok(Ok(Err(error))) => Err(SubmitError::Refused(error)),
+            // The task is gone, or the database takes too long: nobody knows, so no 2xx.
+            Ok(Err(_)) | Err(_) => Err(SubmitError::Unavailable),
+        }
     }
 }
 
-/// Keeps refused requests, off the hot path, bounded.
-#[derive(Debug, Clone)]
-pub struct RejectionKeeper {}
-
-impl RejectionKeeper {
-    /// Keeps a refused request if there is room; never waits.
-    pub fn keep(&self, _rejection: NewRejection) {}
+/// A verified event with its id, its handlers and its times.
+fn new_event(verified: Verified, routes: &Routes, retention: Retention) -> NewEvent {
+    let identity = verified.identity();
+    // An event whose id two parsers could read differently is kept for people, not dispatched.
+    let handlers = if identity.held.is_some() {
+        Vec::new()
+    } else {
+        routes.handlers_of(verified.source(), &identity.kind)
+    };
+    NewEvent {
+        id: Uuid::now_v7(),
+        handlers,
+        keys: retention.keys,
+        bodies: retention.bodies,
+        verified,
+    }
 }

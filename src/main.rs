@@ -1,1 +1,7 @@
-fn main() {}
+//! The `hookonce` program; see `hookonce --help`.
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    hookonce::cli::main()
+}

@@ -14,7 +14,7 @@ pub struct Received {
     pub method: String,
     /// Path and query as sent, such as `/in/stripe?x=1`. Never used for a signature: see `public_url`.
     pub target: String,
-    /// In order of arrival.
+    /// Lines of one name in order of arrival; the names as the listener gives them: alphabetically.
     pub headers: Headers,
     /// The exact bytes.
     pub body: Bytes,
@@ -24,7 +24,11 @@ pub struct Received {
     pub arrived_at: DateTime<Utc>,
 }
 
-/// Header lines in order of arrival: names in lower case, values byte for byte (they need not be UTF-8).
+/// Header lines: names in lower case, values byte for byte (they need not be UTF-8).
+///
+/// The order is that in which they were pushed. Lines of one name keep the order of the wire; between
+/// names the wire's order is lost, because the HTTP framework keeps none, and the listener pushes them
+/// in alphabetical order. Nothing may depend on it: a scheme that signs headers names them.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Headers(Vec<(String, Bytes)>);
 
@@ -49,6 +53,13 @@ impl Headers {
             value
         };
         self.0.push((name.to_ascii_lowercase(), value));
+    }
+
+    /// Puts `value` in the place of every value of `name` (lower case).
+    pub fn overwrite(&mut self, name: &str, value: &'static [u8]) {
+        for (_, old) in self.0.iter_mut().filter(|(n, _)| n == name) {
+            *old = Bytes::from_static(value);
+        }
     }
 
     /// Every value of `name` (lower case), in order.

@@ -4,24 +4,147 @@
 //! compared with the clock is compared with the database's clock, so that replicas with skewed
 //! clocks agree.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use entity::{Name, State, TryOutcome};
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::event::Event;
 use crate::verify::Verified;
 
 pub mod browse;
+pub mod claim;
+pub mod cleanup;
+mod clock;
+mod connect;
 pub mod error;
+pub mod gauge;
+mod lock;
+pub mod migrate;
+pub mod record;
+pub mod rejection;
+pub mod replay;
+pub mod rescue;
+mod row;
+mod safety;
+pub mod settle;
+pub mod upkeep_run;
 
 pub use browse::{
     DeliveryDetail, DeliveryFilter, DeliveryRow, EventDetail, EventFilter, EventRow, Page,
     RejectionFilter,
 };
+pub use clock::Probe;
 pub use error::{OpenError, StoreError};
+
+use connect::Database;
+
+/// The tables. Cheap to clone.
+///
+/// Every function runs its statements in a task of the runtime on which the store was opened, and
+/// nobody cancels that task: dropping a future of this room abandons the answer, never a statement
+/// half-way. (sqlx is not cancel-safe there, and an HTTP worker's runtime may end early.)
+#[derive(Debug, Clone)]
+pub struct Store {
+    database: Arc<Database>,
+    runtime: Handle,
+}
+
+impl Store {
+    /// Opens the database as the daemon does: checks its settings, takes the lock on a SQLite file,
+    /// and migrates as the settings say.
+    ///
+    /// Must be called on the runtime that will outlive every use of the store.
+    pub async fn open(settings: &StoreSettings) -> Result<Self, OpenError> {
+        Self::open_as(settings, true).await
+    }
+
+    /// Opens the database beside a daemon that may be running: takes no lock, migrates nothing, and
+    /// refuses a schema that this program doesn't know.
+    pub async fn open_beside(settings: &StoreSettings) -> Result<Self, OpenError> {
+        let settings = StoreSettings { migrate: Migrate::Check, ..settings.clone() };
+        Self::open_as(&settings, false).await
+    }
+
+    async fn open_as(settings: &StoreSettings, exclusive: bool) -> Result<Self, OpenError> {
+        match settings.migrate {
+            Migrate::Off => {}
+            // Opening a SQLite file would create it; someone who only checks must not.
+            Migrate::Check => migrate::require_current(settings).await?,
+            Migrate::Auto => {}
+        }
+        let database = Arc::new(Database::open(settings, exclusive).await?);
+        if settings.migrate == Migrate::Auto {
+            migrate::apply(settings).await?;
+        }
+        Ok(Self { database, runtime: Handle::current() })
+    }
+
+    /// Closes every connection after its statement. Statements begun later fail as transient.
+    pub async fn close(&self) {
+        self.database.close().await;
+    }
+
+    /// Whether this is PostgreSQL, where any number of replicas may share the tables.
+    #[must_use]
+    pub fn is_postgres(&self) -> bool {
+        matches!(*self.database, Database::Postgres(_))
+    }
+
+    /// The pool that workers, upkeep and the admin API share, for an embedder's own statements; `None`
+    /// on SQLite. A connection is rolled back before each use, because `begin()` is not cancel-safe
+    /// there. The ack path has a pool of its own, which nobody gets.
+    #[must_use]
+    pub fn postgres(&self) -> Option<&sqlx::PgPool> {
+        match &*self.database {
+            Database::Postgres(postgres) => Some(&postgres.shared),
+            Database::Sqlite(_) => None,
+        }
+    }
+
+    /// Runs `work` in a task that no caller cancels, on the store's own runtime.
+    ///
+    /// A server that falls silent for longer than it may take is given up as transient: TCP alone
+    /// would wait for a quarter of an hour after its machine has died. The connection under it never
+    /// serves again unless it answers at once.
+    async fn detached<T, F, Fut>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Database>) -> Fut,
+        Fut: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        let Some(patience) = self.database.patience() else {
+            return self.detached_long(work).await;
+        };
+        self.detached_long(|database| {
+            let work = work(database);
+            async move {
+                let given_up = |_| Err(StoreError::Transient(connect::no_answer()));
+                tokio::time::timeout(patience, work).await.unwrap_or_else(given_up)
+            }
+        })
+        .await
+    }
+
+    /// [`Store::detached`] for what runs many statements and limits its own waiting.
+    async fn detached_long<T, F, Fut>(&self, work: F) -> Result<T, StoreError>
+    where
+        T: Send + 'static,
+        F: FnOnce(Arc<Database>) -> Fut,
+        Fut: Future<Output = Result<T, StoreError>> + Send + 'static,
+    {
+        match self.runtime.spawn(work(Arc::clone(&self.database))).await {
+            Ok(result) => result,
+            Err(error) if error.is_panic() => {
+                Err(StoreError::Invariant(format!("a statement's task panicked: {error}")))
+            }
+            Err(_) => Err(StoreError::Transient(sqlx::Error::PoolClosed)),
+        }
+    }
+}
 
 /// Where the tables are, and how long the database may take.
 #[derive(Debug, Clone)]
@@ -32,7 +155,7 @@ pub struct StoreSettings {
     pub migrate: Migrate,
     /// Connections that workers, upkeep and admin share (PostgreSQL), or readers (SQLite).
     pub connections: u32,
-    /// How long one statement may run on the server.
+    /// How long one statement may run on the server; on the ack path at most 5 s of it.
     pub statement_timeout: Duration,
 }
 
@@ -193,12 +316,23 @@ pub struct NewRejection {
 /// What reopening did.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Reopened {
-    /// The dead delivery is pending again under its id.
+    /// The dead delivery is pending again under its id, or a pending one is due now.
     Reopened(Uuid),
     /// A new delivery was made.
     New(Uuid),
     /// Nothing to do: it is in this state.
     Skipped(Uuid, State),
+}
+
+/// What cancelling or discarding did.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Removed {
+    /// It is cancelled now.
+    Done,
+    /// Nothing to do: it is in this state.
+    Skipped(State),
+    /// There is no such delivery.
+    NotFound,
 }
 
 /// What a cleanup did, or would do.
@@ -211,6 +345,3 @@ pub struct Swept {
     /// Rejections deleted.
     pub rejections: u64,
 }
-
-/// A moment of the database's clock.
-pub type DatabaseTime = DateTime<Utc>;

@@ -8,12 +8,45 @@ use uuid::Uuid;
 
 use crate::received::Received;
 
+pub mod rejection;
+
+pub(crate) mod field;
+pub(crate) mod json;
+
+pub(crate) mod encoding;
+pub(crate) mod freshness;
+pub(crate) mod mac;
+pub(crate) mod signature;
+pub(crate) mod template;
+
+pub(crate) mod hmac;
+pub(crate) mod scheme;
+pub(crate) mod token;
+
+pub use rejection::{Code, Rejection};
+pub use scheme::Integrity;
+
 /// Evidence that a request passed a source's scheme. Not constructible outside of this room.
 #[derive(Debug)]
 pub struct Proof {
     /// Which of the source's secrets matched, by position; `None` for a scheme without secrets.
     pub secret: Option<usize>,
+    signed_id: Option<Vec<u8>>,
     _mint: (),
+}
+
+impl Proof {
+    /// The one mint.
+    pub(in crate::verify) fn mint(secret: Option<usize>, signed_id: Option<Vec<u8>>) -> Self {
+        Self { secret, signed_id, _mint: () }
+    }
+
+    /// The id that the accepting scheme signed, when it signs one. A scheme with several ways in
+    /// gives the id of the way that was taken: an id from a way that was not taken isn't signed.
+    #[must_use]
+    pub fn signed_id(&self) -> Option<&[u8]> {
+        self.signed_id.as_deref()
+    }
 }
 
 /// A request that a source's scheme accepted, and what it says it is.

@@ -29,6 +29,8 @@ pub struct Model {
     pub due_at: DateTimeUtc,
     /// Increments with each claim; only its holder may settle.
     pub lease_epoch: i64,
+    /// When it was last claimed.
+    pub leased_at: Option<DateTimeUtc>,
     /// Set exactly while leased.
     pub lease_until: Option<DateTimeUtc>,
     /// The worker that holds the lease.

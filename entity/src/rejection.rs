@@ -24,7 +24,7 @@ pub struct Model {
     /// The request's method.
     pub method: String,
     /// Path and query, as sent.
-    pub target: String,
+    pub target: Vec<u8>,
     /// As in `event_body`.
     pub headers: Vec<u8>,
     /// The refused body, byte for byte.

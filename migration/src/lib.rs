@@ -1,1 +1,20 @@
-//! History.
+//! The history of hookonce's tables, for PostgreSQL and SQLite.
+//!
+//! Imports nothing of ours: rows change, history must not. See `migration/README.md`.
+
+pub use sea_orm_migration::{MigrationStatus, MigratorTrait};
+
+use sea_orm_migration::prelude::*;
+
+mod ground;
+
+/// All migrations, oldest first.
+#[derive(Debug)]
+pub struct Migrator;
+
+#[async_trait::async_trait]
+impl MigratorTrait for Migrator {
+    fn migrations() -> Vec<Box<dyn MigrationTrait>> {
+        vec![Box::new(ground::Ground)]
+    }
+}

@@ -4,6 +4,11 @@ use chrono::{DateTime, Utc};
 use entity::{State, attempt, delivery, event, event_conflict};
 use uuid::Uuid;
 
+mod deliveries;
+mod events;
+mod keyset;
+mod rejections;
+
 /// One page and where the next begins.
 #[derive(Debug, Clone)]
 pub struct Page<T> {
@@ -43,7 +48,7 @@ pub struct EventRow {
     pub deliveries: Vec<delivery::Model>,
 }
 
-/// Everything about one event but its body.
+/// Everything about one event but its body. Its deliveries are oldest first.
 #[derive(Debug, Clone)]
 pub struct EventDetail {
     /// The event.

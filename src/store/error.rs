@@ -1,9 +1,12 @@
 //! Errors of the store, shaped by what the caller does.
 
+use sea_orm::{DbErr, RuntimeErr};
+use sqlx::error::DatabaseError;
+
 /// Why a statement failed.
 #[derive(Debug, thiserror::Error)]
 pub enum StoreError {
-    /// Trying again may help: the database is away, restarting, overloaded or read-only.
+    /// Trying again may help: the database is away, restarting, overloaded, full or read-only.
     #[error("the database did not accept the statement now")]
     Transient(#[source] sqlx::Error),
     /// Trying the same again won't help.
@@ -12,6 +15,12 @@ pub enum StoreError {
     /// A row holds what this version can't read.
     #[error("a row can't be read: {0}")]
     Unreadable(String),
+    /// Our own invariant does not hold.
+    #[error("{0}")]
+    Invariant(String),
+    /// What was asked for makes no sense here, such as a cursor that we did not give out.
+    #[error("{0}")]
+    Invalid(String),
 }
 
 /// Why the store could not be opened.
@@ -32,4 +41,89 @@ pub enum OpenError {
     /// Migrations are missing, newer than this program, or failed.
     #[error("migrations: {0}")]
     Migration(String),
+}
+
+impl StoreError {
+    /// Whether trying again may help.
+    #[must_use]
+    pub fn is_transient(&self) -> bool {
+        match self {
+            Self::Transient(_) => true,
+            Self::Broken(_) | Self::Unreadable(_) | Self::Invariant(_) | Self::Invalid(_) => false,
+        }
+    }
+}
+
+impl From<sqlx::Error> for StoreError {
+    fn from(error: sqlx::Error) -> Self {
+        match &error {
+            sqlx::Error::Database(database) if !transient(database.as_ref()) => Self::Broken(error),
+            sqlx::Error::ColumnDecode { .. }
+            | sqlx::Error::Decode(_)
+            | sqlx::Error::ColumnNotFound(_)
+            | sqlx::Error::ColumnIndexOutOfBounds { .. }
+            | sqlx::Error::TypeNotFound { .. } => Self::Unreadable(error.to_string()),
+            sqlx::Error::Encode(_) | sqlx::Error::RowNotFound | sqlx::Error::InvalidArgument(_) => {
+                Self::Broken(error)
+            }
+            _ => Self::Transient(error),
+        }
+    }
+}
+
+impl From<DbErr> for StoreError {
+    fn from(error: DbErr) -> Self {
+        match error {
+            DbErr::Conn(RuntimeErr::SqlxError(inner))
+            | DbErr::Exec(RuntimeErr::SqlxError(inner))
+            | DbErr::Query(RuntimeErr::SqlxError(inner)) => match std::sync::Arc::try_unwrap(inner)
+            {
+                Ok(inner) => Self::from(inner),
+                Err(shared) => Self::Transient(sqlx::Error::Protocol(shared.to_string())),
+            },
+            DbErr::ConnectionAcquire(inner) => {
+                Self::Transient(sqlx::Error::Protocol(inner.to_string()))
+            }
+            other => Self::Unreadable(other.to_string()),
+        }
+    }
+}
+
+/// Whether the server may accept the same statement later.
+fn transient(error: &dyn DatabaseError) -> bool {
+    let Some(code) = error.code() else { return true };
+    if let Some(postgres) = error.try_downcast_ref::<sqlx::postgres::PgDatabaseError>() {
+        let code = postgres.code();
+        // Connection, resources (disk full is one), operator intervention, serialisation and
+        // deadlock, lock not available, read-only (a demoted primary), system and internal errors.
+        // And what a server answers to a new connection while somebody works on it: a password that
+        // is being rotated, a database that takes no connections or is about to be restored.
+        return ["08", "53", "57", "40", "58", "XX", "28", "3D"]
+            .iter()
+            .any(|class| code.starts_with(class))
+            || matches!(code, "55P03" | "55000" | "25006" | "25P02" | "25P03");
+    }
+    // SQLite's primary result code is the low byte: BUSY, LOCKED, NOMEM, READONLY, IOERR, FULL, CANTOPEN.
+    code.parse::<u32>().is_ok_and(|code| matches!(code & 0xff, 5 | 6 | 7 | 8 | 10 | 13 | 14))
+}
+
+/// Whether the connection stands on a server that no longer takes writes: it must not be used again.
+pub(super) fn read_only(error: &sqlx::Error) -> bool {
+    error.as_database_error().and_then(DatabaseError::code).is_some_and(|code| code == "25006")
+}
+
+/// Whether the statement's fate is unknown, because the connection was lost while it ran.
+pub(super) fn fate_unknown(error: &StoreError) -> bool {
+    match error {
+        StoreError::Transient(sqlx::Error::Database(database)) => {
+            // The server spoke: 57P01 to 57P05 and 08 end the connection and may come after COMMIT.
+            database.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08"))
+        }
+        StoreError::Transient(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => false,
+        StoreError::Transient(_) => true,
+        StoreError::Broken(_)
+        | StoreError::Unreadable(_)
+        | StoreError::Invariant(_)
+        | StoreError::Invalid(_) => false,
+    }
 }

@@ -5,6 +5,8 @@ use entity::{State, TryOutcome};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
+use crate::store::Swept;
+
 /// A page of a list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct List<T> {
@@ -189,4 +191,149 @@ pub struct Action {
     /// The state in which it was skipped.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub state: Option<State>,
+}
+
+/// What a readmission did to one kept rejection.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct ReadmitItem {
+    /// The rejection.
+    pub rejection: Uuid,
+    /// `accepted`, `duplicate`, `would_pass`, or the code with which it is still refused.
+    pub outcome: String,
+    /// The event that it became.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub event: Option<Uuid>,
+    /// Why it is still refused.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub detail: Option<String>,
+}
+
+/// A source in a list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct SourceItem {
+    /// Its name.
+    pub name: String,
+    /// Where it listens.
+    pub path: String,
+    /// The preset's slug.
+    pub provider: Option<String>,
+    /// How much of a request its scheme proves: `full`, `partial` or `none`.
+    pub integrity: String,
+}
+
+/// A handler in a list.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct HandlerItem {
+    /// Its name.
+    pub name: String,
+    /// `http`, `exec`, `log` or `function`.
+    pub kind: String,
+    /// The sources whose events it gets.
+    pub from: Vec<String>,
+    /// The patterns of types that it gets.
+    pub events: Vec<String>,
+}
+
+/// The cleanup: its policy, and what it did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CleanupStatus {
+    /// When and what it deletes.
+    pub policy: CleanupPolicy,
+    /// When the schedule strikes next; the window may put the run off.
+    pub next_run: Option<DateTime<Utc>>,
+    /// The last runs, newest first.
+    pub runs: Vec<CleanupRun>,
+}
+
+/// When and what the cleanup deletes. Durations are written like `5m`.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CleanupPolicy {
+    /// Cron with seconds, UTC.
+    pub schedule: String,
+    /// Rows a statement.
+    pub batch: u32,
+    /// Between batches.
+    pub pause: String,
+    /// A run stops after this.
+    pub max_run: String,
+    /// Only between these times of day, UTC.
+    pub window: Option<String>,
+    /// How long ids are remembered.
+    pub keys: String,
+    /// How long bodies are kept.
+    pub bodies: String,
+    /// How long events with a dead delivery are kept.
+    pub dead: String,
+    /// How long rejections are kept.
+    pub rejections: String,
+}
+
+/// One run of the cleanup.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CleanupRun {
+    /// Ours.
+    pub id: Uuid,
+    /// Who ran it.
+    pub worker: String,
+    /// When it began.
+    pub started_at: DateTime<Utc>,
+    /// When it ended; `null` while it runs.
+    pub finished_at: Option<DateTime<Utc>>,
+    /// `running`, `done`, `partial`, `failed` or `lost`.
+    pub outcome: String,
+    /// Events deleted.
+    pub events: i64,
+    /// Bodies deleted.
+    pub bodies: i64,
+    /// Rejections deleted.
+    pub rejections: i64,
+    /// Why it failed.
+    pub error: Option<String>,
+}
+
+/// What a cleanup that was asked for did, or would do.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct CleanupDone {
+    /// Nothing was deleted.
+    pub dry_run: bool,
+    /// False when its time was up and more is left.
+    pub complete: bool,
+    /// What was deleted, or would be.
+    pub swept: Swept,
+}
+
+/// Body of `POST events/{id}/replay`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReplayRequest {
+    /// Only for this handler, which need not have had the event; else for those that it had.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub to_handler: Option<String>,
+    /// Also what was delivered, in a new round under a new id, which receivers won't dedupe.
+    pub again: bool,
+}
+
+/// Body of `POST rejections/readmit`. Every condition must hold; none means all.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct ReadmitRequest {
+    /// Only these; any when empty.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub ids: Vec<Uuid>,
+    /// Only of this source.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub source: Option<String>,
+    /// Kept since: RFC 3339, or how long ago, such as `2h`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub since: Option<String>,
+    /// Only say what would happen.
+    pub dry_run: bool,
+}
+
+/// Body of `POST cleanup`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct CleanupRequest {
+    /// Only say what would be deleted.
+    pub dry_run: bool,
 }

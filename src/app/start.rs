@@ -1,0 +1,256 @@
+//! From a built app to a running one.
+
+use std::sync::Arc;
+
+use entity::Name;
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use uuid::Uuid;
+
+use super::{App, BuildError, RunError, Running, probe};
+use crate::config::Config;
+use crate::handler::Routes;
+use crate::http::admin::{Cleaned, CleanupDoor};
+use crate::http::{self, AdminState, ClockSkew, PublicParts, Readiness};
+use crate::intake::readmit::Readmission;
+use crate::intake::{Recorder, RecorderParts, RejectionKeeper};
+use crate::metric::Metrics;
+use crate::retry::RetryPolicy;
+use crate::source::Sources;
+use crate::store::Store;
+use crate::upkeep::cleanup::{self, Cleanup};
+use crate::upkeep::{UpkeepParts, schedule};
+use crate::worker::{self, WorkerParts, WorkerStop};
+
+/// What the rooms of one app share.
+struct Shared {
+    store: Store,
+    metrics: Metrics,
+    sources: Arc<Sources>,
+    routes: Arc<Routes>,
+    wake: Arc<Notify>,
+    readiness: Readiness,
+    skew: ClockSkew,
+    id: String,
+}
+
+pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
+    if !app.faults.is_empty() {
+        return Err(BuildError(app.faults).into());
+    }
+    let mut items = std::mem::take(&mut app.handlers);
+    for function in &app.functions {
+        app.routes.add(
+            function.name.clone(),
+            vec![function.source.clone()],
+            vec![function.events.clone()],
+        );
+        app.callees.push(function.callee());
+        items.push(function.item());
+    }
+    let config = app.config;
+    let store = Store::open(&config.store).await?;
+    let shared = Shared {
+        store,
+        metrics: Metrics::new(),
+        sources: app.sources,
+        routes: Arc::new(app.routes),
+        wake: Arc::new(Notify::new()),
+        readiness: Readiness::new(),
+        skew: ClockSkew::new(),
+        // Unique for each start: a restarted daemon is another worker, and must not think that it
+        // holds the leases of the one before.
+        id: format!("{}-{}", std::process::id(), Uuid::now_v7().simple()),
+    };
+    shared.metrics.config_generation(1);
+    shared.metrics.expect(
+        shared.sources.iter().map(|source| source.name()),
+        app.callees.iter().map(|callee| &callee.name),
+    );
+    probe::once(&shared.store, &shared.readiness, &shared.skew).await;
+
+    let intake = TaskTracker::new();
+    let intake_closing = CancellationToken::new();
+    let recorder = recorder(&shared, &config, &intake, &intake_closing);
+    let keeper = RejectionKeeper::start(
+        shared.store.clone(),
+        shared.metrics.clone(),
+        &intake,
+        intake_closing.clone(),
+    );
+
+    let public = http::serve_public(&config.server, public_parts(&shared, recorder, keeper))
+        .map_err(|source| RunError::Listen {
+            what: "server.listen",
+            address: config.server.listen,
+            source,
+        })?;
+    // A cleanup that an operator asked for ends with the scheduled ones, after its current batch.
+    let upkeep_stop = CancellationToken::new();
+    let admin =
+        http::serve_admin(&config.admin, admin_state(&shared, &config, items, &upkeep_stop))
+            .map_err(|source| RunError::Listen {
+                what: "admin.listen",
+                address: config.admin.listen,
+                source,
+            })?;
+
+    let upkeep = TaskTracker::new();
+    let policies =
+        app.callees.iter().map(|callee| (callee.name.clone(), callee.retry.clone())).collect();
+    crate::upkeep::start(upkeep_parts(&shared, &config, policies), &upkeep, upkeep_stop.clone())
+        .await?;
+    upkeep.spawn(probe::run(
+        shared.store.clone(),
+        shared.readiness.clone(),
+        shared.skew.clone(),
+        upkeep_stop.clone(),
+    ));
+
+    let worker_stop = WorkerStop::default();
+    let worker = tokio::spawn(worker::run(
+        WorkerParts {
+            store: shared.store.clone(),
+            callees: app.callees,
+            wake: Arc::clone(&shared.wake),
+            metrics: shared.metrics.clone(),
+            id: shared.id.clone(),
+        },
+        worker_stop.clone(),
+    ));
+
+    let (public_address, admin_address) = (public.address(), admin.address());
+    let stoppers = [public.stopper(), admin.stopper()];
+    let listeners = vec![tokio::spawn(public.run()), tokio::spawn(admin.run())];
+    tracing::info!(server.listen = %public_address, admin.listen = %admin_address,
+        "serving on {public_address}, admin on {admin_address}");
+    Ok(Running {
+        store: shared.store,
+        metrics: shared.metrics,
+        public: public_address,
+        admin: admin_address,
+        stoppers,
+        listeners,
+        readiness: shared.readiness,
+        intake,
+        intake_closing,
+        worker,
+        worker_stop,
+        upkeep,
+        upkeep_stop,
+        drain: config.server.drain,
+        grace: config.server.grace,
+    })
+}
+
+fn recorder(
+    shared: &Shared,
+    config: &Config,
+    tracker: &TaskTracker,
+    closing: &CancellationToken,
+) -> Recorder {
+    let parts = RecorderParts {
+        store: shared.store.clone(),
+        routes: Arc::clone(&shared.routes),
+        retention: config.retention,
+        wake: Arc::clone(&shared.wake),
+        metrics: shared.metrics.clone(),
+    };
+    Recorder::start(&config.intake, parts, tracker, closing.clone())
+}
+
+fn public_parts(shared: &Shared, recorder: Recorder, keeper: RejectionKeeper) -> PublicParts {
+    PublicParts {
+        sources: Arc::clone(&shared.sources),
+        recorder,
+        keeper,
+        metrics: shared.metrics.clone(),
+        skew: shared.skew.clone(),
+        readiness: shared.readiness.clone(),
+    }
+}
+
+fn upkeep_parts(
+    shared: &Shared,
+    config: &Config,
+    handlers: Vec<(Name, RetryPolicy)>,
+) -> UpkeepParts {
+    UpkeepParts {
+        store: shared.store.clone(),
+        cleanup: config.cleanup.clone(),
+        retention: config.retention,
+        sources: shared.sources.iter().map(|source| source.name().clone()).collect(),
+        handlers,
+        wake: Arc::clone(&shared.wake),
+        metrics: shared.metrics.clone(),
+        id: shared.id.clone(),
+    }
+}
+
+fn admin_state(
+    shared: &Shared,
+    config: &Config,
+    handlers: Vec<http::admin::shape::HandlerItem>,
+    upkeep_stop: &CancellationToken,
+) -> AdminState {
+    let wake = Arc::clone(&shared.wake);
+    let readmit = {
+        let (store, sources, routes) =
+            (shared.store.clone(), Arc::clone(&shared.sources), Arc::clone(&shared.routes));
+        let (retention, wake) = (config.retention, Arc::clone(&shared.wake));
+        move |filter, dry_run| -> http::admin::Doing<_> {
+            let (store, sources, routes) =
+                (store.clone(), Arc::clone(&sources), Arc::clone(&routes));
+            let wake = Arc::clone(&wake);
+            Box::pin(async move {
+                let readmission =
+                    Readmission { store: &store, sources: &sources, routes: &routes, retention };
+                let done = readmission.run(&filter, dry_run).await;
+                wake.notify_one();
+                done
+            })
+        }
+    };
+    AdminState {
+        store: shared.store.clone(),
+        sources: Arc::clone(&shared.sources),
+        handlers: handlers.into(),
+        metrics: shared.metrics.clone(),
+        readiness: shared.readiness.clone(),
+        wake: Arc::new(move || wake.notify_one()),
+        readmit: Arc::new(readmit),
+        cleanup: cleanup_door(shared, config, upkeep_stop.clone()),
+    }
+}
+
+fn cleanup_door(shared: &Shared, config: &Config, stop: CancellationToken) -> CleanupDoor {
+    let schedule = config.cleanup.schedule.clone();
+    let (store, metrics, id) = (shared.store.clone(), shared.metrics.clone(), shared.id.clone());
+    let sources: Vec<Name> = shared.sources.iter().map(|source| source.name().clone()).collect();
+    let (settings, retention) = (config.cleanup.clone(), config.retention);
+    let run = move || -> http::admin::Doing<Cleaned> {
+        let (store, metrics, id) = (store.clone(), metrics.clone(), id.clone());
+        let (sources, settings, stop) = (sources.clone(), settings.clone(), stop.clone());
+        Box::pin(async move {
+            let cleanup = Cleanup {
+                store: &store,
+                settings: &settings,
+                retention,
+                sources: &sources,
+                worker: &id,
+                metrics: Some(&metrics),
+            };
+            Ok(match cleanup.run(None, &stop).await? {
+                cleanup::Cleaned::Ran { swept, more } => Cleaned::Ran { swept, complete: !more },
+                cleanup::Cleaned::NotOurs => Cleaned::Busy,
+            })
+        })
+    };
+    CleanupDoor {
+        settings: config.cleanup.clone(),
+        retention: config.retention,
+        next_run: Arc::new(move |now| schedule::next_strike(&schedule, now).ok()),
+        run: Arc::new(run),
+    }
+}

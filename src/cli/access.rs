@@ -1,0 +1,141 @@
+//! What store verbs work on: the database itself, or the admin API of a running daemon. Both give
+//! the same shapes.
+
+use entity::Name;
+use uuid::Uuid;
+
+use super::{Failure, Global};
+use crate::http::admin::shape::{
+    Action, CleanupDone, DeliveryFull, EventFull, EventItem, List, ReadmitItem, ReadmitRequest,
+    RejectionItem,
+};
+use crate::store::{DeliveryFilter, EventFilter, RejectionFilter};
+
+mod direct;
+mod remote;
+
+pub use direct::Direct;
+pub use remote::Remote;
+
+/// What an operator does to one delivery.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Act {
+    /// Reopen a dead one; make a pending one due now.
+    Retry,
+    /// Take an open one away.
+    Cancel,
+    /// Take a dead one away.
+    Discard,
+}
+
+impl Act {
+    /// The word in URLs and questions.
+    #[must_use]
+    pub fn verb(self) -> &'static str {
+        match self {
+            Self::Retry => "retry",
+            Self::Cancel => "cancel",
+            Self::Discard => "discard",
+        }
+    }
+}
+
+/// The database, or a running daemon.
+pub enum Access {
+    /// The database of the config.
+    Direct(Box<Direct>),
+    /// `--url`.
+    Remote(Remote),
+}
+
+/// Does the same on either.
+macro_rules! either {
+    ($self:expr, $it:ident => $call:expr) => {
+        match $self {
+            Access::Direct($it) => $call.await,
+            Access::Remote($it) => $call.await,
+        }
+    };
+}
+
+impl Access {
+    /// Opens what the options name: the admin API with `--url`, else the config's database, beside a
+    /// daemon that may be running.
+    pub async fn open(global: &Global) -> Result<Self, Failure> {
+        match global.url() {
+            Some(url) => Ok(Self::Remote(Remote::new(url.clone(), global.token())?)),
+            None => Ok(Self::Direct(Box::new(Direct::open(global.load()?.config).await?))),
+        }
+    }
+
+    /// A page of events.
+    pub async fn events(&self, filter: &EventFilter) -> Result<List<EventItem>, Failure> {
+        either!(self, it => it.events(filter))
+    }
+
+    /// One event: by our id or the provider's.
+    pub async fn event(&self, id: &str) -> Result<EventFull, Failure> {
+        either!(self, it => it.event(id))
+    }
+
+    /// An event's exact bytes.
+    pub async fn event_body(&self, event: Uuid) -> Result<Vec<u8>, Failure> {
+        either!(self, it => it.event_body(event))
+    }
+
+    /// Replays an event: to a handler, or to those that it had.
+    pub async fn replay(
+        &self,
+        event: Uuid,
+        to_handler: Option<&Name>,
+        again: bool,
+    ) -> Result<Vec<Action>, Failure> {
+        either!(self, it => it.replay(event, to_handler, again))
+    }
+
+    /// A page of deliveries.
+    pub async fn deliveries(&self, filter: &DeliveryFilter) -> Result<List<DeliveryFull>, Failure> {
+        either!(self, it => it.deliveries(filter))
+    }
+
+    /// One delivery with its tries.
+    pub async fn delivery(&self, id: Uuid) -> Result<DeliveryFull, Failure> {
+        either!(self, it => it.delivery(id))
+    }
+
+    /// Does something to a delivery.
+    pub async fn act(&self, act: Act, id: Uuid) -> Result<Action, Failure> {
+        either!(self, it => it.act(act, id))
+    }
+
+    /// A page of rejections.
+    pub async fn rejections(
+        &self,
+        filter: &RejectionFilter,
+    ) -> Result<List<RejectionItem>, Failure> {
+        either!(self, it => it.rejections(filter))
+    }
+
+    /// One rejection with its bytes.
+    pub async fn rejection(&self, id: Uuid) -> Result<RejectionItem, Failure> {
+        either!(self, it => it.rejection(id))
+    }
+
+    /// Judges kept rejections again.
+    pub async fn readmit(&self, wanted: &ReadmitRequest) -> Result<Vec<ReadmitItem>, Failure> {
+        either!(self, it => it.readmit(wanted))
+    }
+
+    /// Runs one cleanup, or says what it would delete.
+    pub async fn cleanup(&self, dry_run: bool) -> Result<CleanupDone, Failure> {
+        either!(self, it => it.cleanup(dry_run))
+    }
+
+    /// Closes the database's connections.
+    pub async fn close(self) {
+        match self {
+            Self::Direct(it) => it.close().await,
+            Self::Remote(_) => {}
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! The database itself, opened beside a daemon that may be running on it.
+
+use entity::Name;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::Act;
+use crate::cli::{Failure, moment};
+use crate::config::Config;
+use crate::handler::Routes;
+use crate::http::admin::convert;
+use crate::http::admin::shape::{
+    Action, CleanupDone, DeliveryFull, EventFull, EventItem, List, ReadmitItem, ReadmitRequest,
+    RejectionItem,
+};
+use crate::intake::readmit::{Readmission, ReadmitFilter};
+use crate::source::{Source, Sources};
+use crate::store::{DeliveryFilter, EventDetail, EventFilter, RejectionFilter, Store};
+use crate::upkeep::cleanup::{Cleaned, Cleanup};
+
+/// The database of the config.
+pub struct Direct {
+    store: Store,
+    config: Config,
+}
+
+impl Direct {
+    /// Opens the database; takes no lock and migrates nothing.
+    pub async fn open(config: Config) -> Result<Self, Failure> {
+        Ok(Self { store: Store::open_beside(&config.store).await?, config })
+    }
+
+    pub(super) async fn close(self) {
+        self.store.close().await;
+    }
+
+    pub(super) async fn events(&self, filter: &EventFilter) -> Result<List<EventItem>, Failure> {
+        Ok(self.store.events(filter).await?.into())
+    }
+
+    pub(super) async fn event(&self, id: &str) -> Result<EventFull, Failure> {
+        Ok(self.one(id).await?.into())
+    }
+
+    /// The one event that `id` means, ours or the provider's.
+    async fn one(&self, id: &str) -> Result<EventDetail, Failure> {
+        let mut found = self.store.event(id).await?;
+        if found.len() > 1 {
+            let ids: Vec<String> = found
+                .iter()
+                .map(|detail| format!("{} ({})", detail.event.id, detail.event.source))
+                .collect();
+            return Err(Failure::Failed(format!(
+                "several sources have an event `{id}`; use ours: {}",
+                ids.join(", ")
+            )));
+        }
+        found.pop().ok_or_else(|| Failure::NotFound(format!("there is no event `{id}`")))
+    }
+
+    pub(super) async fn event_body(&self, event: Uuid) -> Result<Vec<u8>, Failure> {
+        match self.store.event_body(event).await? {
+            Some(body) => Ok(body),
+            None => Err(Failure::NotFound("retention dropped this event's body".to_owned())),
+        }
+    }
+
+    pub(super) async fn replay(
+        &self,
+        event: Uuid,
+        to_handler: Option<&Name>,
+        again: bool,
+    ) -> Result<Vec<Action>, Failure> {
+        if let Some(name) = to_handler
+            && !self.config.handlers.iter().any(|handler| handler.name == *name)
+        {
+            // A delivery for a handler that nobody runs would wait for ever.
+            return Err(Failure::NotFound(format!("there is no handler `{name}` in the config")));
+        }
+        let handlers = to_handler.into_iter().cloned().collect();
+        let done = self.store.replay(event, handlers, again).await?;
+        Ok(done.into_iter().map(Action::from).collect())
+    }
+
+    pub(super) async fn deliveries(
+        &self,
+        filter: &DeliveryFilter,
+    ) -> Result<List<DeliveryFull>, Failure> {
+        Ok(self.store.deliveries(filter).await?.into())
+    }
+
+    pub(super) async fn delivery(&self, id: Uuid) -> Result<DeliveryFull, Failure> {
+        let (row, tries) = self.store.delivery(id).await?.ok_or_else(|| no_delivery(id))?;
+        Ok(convert::delivery(row.delivery, &row.event, Some(tries)))
+    }
+
+    pub(super) async fn act(&self, act: Act, id: Uuid) -> Result<Action, Failure> {
+        let action = match act {
+            Act::Retry => self.store.retry(id).await?.map(Action::from),
+            Act::Cancel => convert::removed(id, "cancelled", self.store.cancel(id).await?),
+            Act::Discard => convert::removed(id, "discarded", self.store.discard(id).await?),
+        };
+        action.ok_or_else(|| no_delivery(id))
+    }
+
+    pub(super) async fn rejections(
+        &self,
+        filter: &RejectionFilter,
+    ) -> Result<List<RejectionItem>, Failure> {
+        Ok(self.store.rejections(filter).await?.into())
+    }
+
+    pub(super) async fn rejection(&self, id: Uuid) -> Result<RejectionItem, Failure> {
+        let found = self.store.rejection(id).await?;
+        found
+            .map(convert::rejection_in_full)
+            .ok_or_else(|| Failure::NotFound(format!("there is no rejection {id}")))
+    }
+
+    pub(super) async fn readmit(
+        &self,
+        wanted: &ReadmitRequest,
+    ) -> Result<Vec<ReadmitItem>, Failure> {
+        let since = wanted
+            .since
+            .as_deref()
+            .map(moment::parse)
+            .transpose()
+            .map_err(|why| Failure::Usage(format!("--since: {why}")))?;
+        let filter =
+            ReadmitFilter { ids: wanted.ids.clone(), source: wanted.source.clone(), since };
+        let mut sources = Vec::new();
+        for settings in &self.config.sources {
+            // The config was checked with the same function, so this does not happen.
+            let source = Source::compile(settings.clone()).map_err(|faults| {
+                Failure::Usage(format!("source `{}`: {}", settings.name, faults.join("; ")))
+            })?;
+            sources.push(source);
+        }
+        let mut routes = Routes::default();
+        for it in &self.config.handlers {
+            routes.add(it.name.clone(), it.from.clone(), it.events.clone());
+        }
+        let readmission = Readmission {
+            store: &self.store,
+            sources: &Sources::new(sources),
+            routes: &routes,
+            retention: self.config.retention,
+        };
+        let done = readmission.run(&filter, wanted.dry_run).await?;
+        Ok(done.into_iter().map(ReadmitItem::from).collect())
+    }
+
+    pub(super) async fn cleanup(&self, dry_run: bool) -> Result<CleanupDone, Failure> {
+        if dry_run {
+            let swept = self.store.expired(self.config.retention).await?;
+            return Ok(CleanupDone { dry_run, complete: true, swept });
+        }
+        let sources: Vec<Name> = self.config.sources.iter().map(|it| it.name.clone()).collect();
+        let worker = format!("cli-{}", std::process::id());
+        let cleanup = Cleanup {
+            store: &self.store,
+            settings: &self.config.cleanup,
+            retention: self.config.retention,
+            sources: &sources,
+            worker: &worker,
+            metrics: None,
+        };
+        match cleanup.run(None, &CancellationToken::new()).await? {
+            Cleaned::Ran { swept, more } => Ok(CleanupDone { dry_run, complete: !more, swept }),
+            Cleaned::NotOurs => {
+                Err(Failure::Failed("a cleanup is running; try again later".to_owned()))
+            }
+        }
+    }
+}
+
+fn no_delivery(id: Uuid) -> Failure {
+    Failure::NotFound(format!("there is no delivery {id}"))
+}

@@ -1,0 +1,126 @@
+//! Which source signs, and where its daemon listens.
+
+use entity::Name;
+
+use super::{Args, Failure, Global, reachable};
+use crate::config::Config;
+use crate::fixture::Fixture;
+use crate::http::AdminSettings;
+use crate::secret::Secret;
+use crate::source::{OnIdConflict, Source, SourceSettings, catalog};
+
+/// What to sign with and where to send to.
+pub(super) struct Target {
+    pub(super) url: String,
+    pub(super) source: Source,
+    /// The configured admin listener; `None` without a config.
+    pub(super) admin: Option<AdminSettings>,
+}
+
+/// Chooses the source from the config; with `--secret` and `--to`, a preset alone is enough.
+pub(super) fn choose(
+    args: &Args,
+    fixtures: &[Fixture],
+    global: &Global,
+) -> Result<Target, Failure> {
+    let provider = provider(args, fixtures);
+    let loaded = match global.load() {
+        Ok(loaded) => loaded.config,
+        // Without a config here, everything may be given by hand. A config with faults is no such
+        // case: the one who wrote it thinks that it counts.
+        Err(Failure::Usage(reason)) if !global.has_config() => {
+            return by_hand(args, provider.as_deref(), &reason);
+        }
+        Err(failure) => return Err(failure),
+    };
+    let mut settings = pick(args, provider.as_deref(), &loaded)?.clone();
+    if let Some(secret) = &args.secret {
+        settings.secrets = vec![Secret::new(secret.clone())];
+    }
+    let url =
+        args.to.clone().unwrap_or_else(|| format!("http://{}", reachable(loaded.server.listen)));
+    Ok(Target { url, source: compile(settings)?, admin: Some(loaded.admin) })
+}
+
+/// The provider that was named, or the one of all fixtures that were.
+fn provider(args: &Args, fixtures: &[Fixture]) -> Option<String> {
+    if !args.is_path() {
+        return Some(args.what.clone());
+    }
+    let first = fixtures.first()?.provider.clone()?;
+    fixtures.iter().all(|it| it.provider.as_ref() == Some(&first)).then_some(first)
+}
+
+fn pick<'a>(
+    args: &Args,
+    provider: Option<&str>,
+    config: &'a Config,
+) -> Result<&'a SourceSettings, Failure> {
+    let names = |sources: &[&SourceSettings]| {
+        sources.iter().map(|source| source.name.to_string()).collect::<Vec<_>>().join(", ")
+    };
+    let all: Vec<_> = config.sources.iter().collect();
+    if let Some(name) = &args.source {
+        let found = all.iter().find(|source| source.name.as_str() == name);
+        return found.copied().ok_or_else(|| {
+            Failure::Usage(format!("there is no source `{name}`; there are {}", names(&all)))
+        });
+    }
+    let Some(provider) = provider else {
+        return Err(Failure::Usage(format!(
+            "{} doesn't say whose it is: name the source by --source, one of {}",
+            args.what,
+            names(&all)
+        )));
+    };
+    let of: Vec<_> =
+        all.iter().filter(|it| it.provider.as_deref() == Some(provider)).copied().collect();
+    match of.as_slice() {
+        [one] => Ok(one),
+        [] => all.iter().find(|it| it.name.as_str() == provider).copied().ok_or_else(|| {
+            Failure::Usage(format!(
+                "the config has no source of {provider}; name one by --source: {}",
+                names(&all)
+            ))
+        }),
+        several => Err(Failure::Usage(format!(
+            "the config has several sources of {provider}; name one by --source: {}",
+            names(several)
+        ))),
+    }
+}
+
+/// A source of the preset's own making, for a daemon whose config isn't here.
+fn by_hand(args: &Args, provider: Option<&str>, reason: &str) -> Result<Target, Failure> {
+    let preset = provider.and_then(catalog::get);
+    let (Some(preset), Some(secret), Some(url), None) =
+        (preset, &args.secret, &args.to, &args.source)
+    else {
+        return Err(Failure::Usage(format!(
+            "{reason}; or say all by hand: --to URL --secret SECRET, with a provider's fixture"
+        )));
+    };
+    let name = Name::new(preset.slug).map_err(|error| Failure::Usage(error.to_string()))?;
+    let settings = SourceSettings {
+        path: format!("/in/{name}"),
+        name,
+        provider: Some(preset.slug.to_owned()),
+        spec: preset.source.clone(),
+        secrets: vec![Secret::new(secret.clone())],
+        tolerance: None,
+        max_body: usize::MAX,
+        allow_ips: Vec::new(),
+        rate_limit: None,
+        on_id_conflict: OnIdConflict::Flag,
+        conflict_ignore: Vec::new(),
+        dedupe_group: None,
+        public_url: Some(url.clone()),
+    };
+    Ok(Target { url: url.clone(), source: compile(settings)?, admin: None })
+}
+
+fn compile(settings: SourceSettings) -> Result<Source, Failure> {
+    let name = settings.name.clone();
+    Source::compile(settings)
+        .map_err(|faults| Failure::Usage(format!("source `{name}`: {}", faults.join("; "))))
+}

@@ -1,0 +1,63 @@
+//! Keys of the contract whose feature isn't built yet: refused, never accepted and inert.
+
+/// Paths with `*` for any name.
+const NOT_BUILT: &[&str] = &[
+    "server.tls",
+    "database.spool",
+    "telemetry.otlp",
+    "gateways",
+    "databases",
+    "notify",
+    "sources.*.expect_every",
+    "sources.*.respond",
+    "handlers.*.when",
+    "handlers.*.transform",
+    "handlers.*.lane",
+    "handlers.*.rate",
+    "handlers.*.breaker",
+    "handlers.*.pause_on",
+    "handlers.*.sql",
+    "handlers.*.nats",
+    "handlers.*.amqp",
+    "handlers.*.redis",
+    "handlers.*.kafka",
+];
+
+/// Kinds of handlers that aren't built yet.
+pub(crate) const HANDLER_KINDS: &[&str] = &["sql", "nats", "amqp", "redis", "kafka"];
+
+/// What to say about a key that is known but not built; `None` for any other key.
+pub(crate) fn reason(path: &[&str], key: &str) -> Option<String> {
+    NOT_BUILT
+        .iter()
+        .any(|pattern| matches(pattern, path, key))
+        .then(|| format!("`{key}` is not built yet: remove it"))
+}
+
+fn matches(pattern: &str, path: &[&str], key: &str) -> bool {
+    let mut wanted = pattern.split('.');
+    let mut got = path.iter().copied().chain(std::iter::once(key));
+    loop {
+        match (wanted.next(), got.next()) {
+            (None, None) => return true,
+            (Some("*"), Some(_)) => {}
+            (Some(wanted), Some(got)) if wanted == got => {}
+            _ => return false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_matches_whole_paths_only() {
+        assert!(reason(&["server"], "tls").is_some());
+        assert!(reason(&["handlers", "billing"], "sql").is_some());
+        assert!(reason(&[], "notify").is_some());
+        assert!(reason(&["handlers"], "sql").is_none());
+        assert!(reason(&["handlers", "billing", "http"], "sql").is_none());
+        assert!(reason(&["server"], "listen").is_none());
+    }
+}

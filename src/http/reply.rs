@@ -1,0 +1,103 @@
+//! The answer to a request that was not refused.
+
+use actix_web::HttpResponse;
+use actix_web::http::StatusCode;
+use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
+use uuid::Uuid;
+
+use super::problem::Problem;
+use crate::source::{Answer, OkReply};
+
+/// The ack of a durable event: the provider's own when its preset has one, else ours.
+pub(super) fn ack(reply: &OkReply, duplicate: bool, event: Uuid) -> HttpResponse {
+    let mut response = HttpResponse::build(reply.status.map_or(StatusCode::OK, success));
+    if let Some(body) = reply.body.clone() {
+        // A preset's type that can't stand in a header is left out: the ack matters more.
+        let kind = reply.content_type.as_deref();
+        if let Some(kind) = kind.and_then(|kind| HeaderValue::from_str(kind).ok()) {
+            response.insert_header((CONTENT_TYPE, kind));
+        }
+        return response.body(body);
+    }
+    let word = if duplicate { "duplicate" } else { "accepted" };
+    // Both values are of a closed alphabet, so nothing needs escaping.
+    response
+        .insert_header((CONTENT_TYPE, "application/json"))
+        .body(format!(r#"{{"status":"{word}","event":"{event}"}}"#))
+}
+
+/// Only a 2xx says that an event is recorded; a preset that says anything else is corrected.
+fn success(status: u16) -> StatusCode {
+    StatusCode::from_u16(status).ok().filter(StatusCode::is_success).unwrap_or(StatusCode::OK)
+}
+
+/// The answer to a handshake, as the preset describes it.
+///
+/// Its values may come from the request. One that can't stand in a header is the sender's fault: the
+/// framework would make a 500 of it.
+pub(super) fn handshake(answer: Answer) -> Result<HttpResponse, Problem> {
+    let unfit =
+        || Problem::new(400, "body_malformed", "the handshake's answer can't be sent as a header");
+    let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
+    let mut response = HttpResponse::build(status);
+    if let Some(kind) = answer.content_type {
+        let kind = HeaderValue::try_from(kind).map_err(|_| unfit())?;
+        response.insert_header((CONTENT_TYPE, kind));
+    }
+    for (name, value) in answer.headers {
+        let name = HeaderName::try_from(name).map_err(|_| unfit())?;
+        let value = HeaderValue::try_from(value).map_err(|_| unfit())?;
+        response.append_header((name, value));
+    }
+    Ok(response.body(answer.body))
+}
+
+#[cfg(test)]
+mod tests {
+    use actix_web::body::to_bytes;
+
+    use super::*;
+
+    async fn text(response: HttpResponse) -> String {
+        let body = to_bytes(response.into_body()).await.expect("a body");
+        String::from_utf8(body.to_vec()).expect("text")
+    }
+
+    #[actix_web::test]
+    async fn the_ack_names_the_event_and_whether_it_was_known() {
+        let event = Uuid::from_u128(7);
+        let response = ack(&OkReply::default(), false, event);
+        assert_eq!(response.status(), 200);
+        assert_eq!(text(response).await, format!(r#"{{"status":"accepted","event":"{event}"}}"#));
+        let response = ack(&OkReply::default(), true, event);
+        assert_eq!(response.status(), 200);
+        assert_eq!(text(response).await, format!(r#"{{"status":"duplicate","event":"{event}"}}"#));
+    }
+
+    #[actix_web::test]
+    async fn a_preset_may_set_the_ack_but_never_to_a_failure() {
+        let reply = |status, body: Option<&str>| OkReply {
+            status,
+            content_type: Some("text/plain".to_owned()),
+            body: body.map(str::to_owned),
+        };
+        let response = ack(&reply(Some(202), Some("[accepted]")), false, Uuid::nil());
+        assert_eq!(response.status(), 202);
+        assert_eq!(response.headers().get("content-type").expect("a type"), "text/plain");
+        assert_eq!(text(response).await, "[accepted]");
+        let response = ack(&reply(Some(500), None), false, Uuid::nil());
+        assert_eq!(response.status(), 200);
+    }
+
+    #[actix_web::test]
+    async fn an_echo_that_can_not_stand_in_a_header_is_refused() {
+        let answer = Answer {
+            status: 200,
+            content_type: Some("text/plain".to_owned()),
+            headers: vec![("x-echo".to_owned(), "a\r\nb: c".to_owned())],
+            body: bytes::Bytes::from_static(b"challenge"),
+        };
+        let problem = handshake(answer).expect_err("an unfit header");
+        assert_eq!((problem.status, problem.code), (400, "body_malformed"));
+    }
+}

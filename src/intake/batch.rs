@@ -1,0 +1,90 @@
+//! Group commit: take one, drain what waits, commit, answer. No artificial delay: while a batch
+//! commits, the next one gathers.
+
+use std::time::Instant;
+
+use tokio::sync::mpsc;
+use tokio_util::sync::CancellationToken;
+
+use super::{RecorderParts, Waiting};
+use crate::store::record::BATCH_EVENTS_MAX;
+use crate::store::{NewEvent, Recorded, StoreError};
+
+/// A batch takes no further event once it holds this many bytes of bodies: a statement of many
+/// large bodies would hold up the small ones behind it.
+const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
+
+/// Records what is submitted until `closing`, then what is left in the queue.
+pub(super) async fn run(
+    mut waiting: mpsc::Receiver<Waiting>,
+    parts: RecorderParts,
+    closing: CancellationToken,
+) {
+    loop {
+        let first = tokio::select! {
+            first = waiting.recv() => first,
+            () = closing.cancelled() => break,
+        };
+        let Some(first) = first else { return };
+        commit(gather(first, &mut waiting), &parts).await;
+    }
+    // Nothing new is taken, and what was taken is finished.
+    waiting.close();
+    while let Some(first) = waiting.recv().await {
+        commit(gather(first, &mut waiting), &parts).await;
+    }
+}
+
+fn gather(first: Waiting, waiting: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
+    let mut bytes = first.event.verified.body().len();
+    let mut batch = vec![first];
+    while batch.len() < BATCH_EVENTS_MAX && bytes < BATCH_BYTES_MAX {
+        let Ok(next) = waiting.try_recv() else { break };
+        bytes += next.event.verified.body().len();
+        batch.push(next);
+    }
+    batch
+}
+
+async fn commit(batch: Vec<Waiting>, parts: &RecorderParts) {
+    let rows = batch.len();
+    let mut events: Vec<NewEvent> = Vec::with_capacity(rows);
+    let mut answers = Vec::with_capacity(rows);
+    let mut delivers = Vec::with_capacity(rows);
+    for waiting in batch {
+        delivers.push(!waiting.event.handlers.is_empty());
+        events.push(waiting.event);
+        answers.push((waiting.answer, waiting._bytes));
+    }
+    let begun = Instant::now();
+    let recorded = parts.store.record_batch(events).await;
+    parts.metrics.commit(begun.elapsed(), rows);
+
+    let mut made_deliveries = false;
+    for (((answer, bytes), recorded), delivers) in answers.into_iter().zip(recorded).zip(delivers) {
+        match &recorded {
+            Ok(Recorded::Fresh { .. }) => made_deliveries |= delivers,
+            Ok(Recorded::Duplicate { .. }) => {}
+            Err(StoreError::Invariant(what)) => {
+                parts.metrics.invariant_violated();
+                tracing::error!(invariant = %what, "an invariant is violated: {what}");
+            }
+            Err(StoreError::Transient(error)) => {
+                tracing::warn!(error = %error, "the database did not take an event now: {error}");
+            }
+            Err(
+                error
+                @ (StoreError::Broken(_) | StoreError::Unreadable(_) | StoreError::Invalid(_)),
+            ) => {
+                tracing::error!(error = %error, cause = ?std::error::Error::source(error), "the database refused an event");
+            }
+        }
+        if answer.send(recorded).is_err() {
+            tracing::debug!("the sender had left before its event was recorded");
+        }
+        drop(bytes);
+    }
+    if made_deliveries {
+        parts.wake.notify_one();
+    }
+}

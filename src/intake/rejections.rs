@@ -1,0 +1,111 @@
+//! Keeping refused requests: off the hot path, and bounded in number, rate and bytes, because whoever
+//! sends them is not authenticated.
+
+use std::collections::HashMap;
+use std::num::NonZeroU32;
+use std::sync::Arc;
+
+use entity::Name;
+use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+use crate::metric::Metrics;
+use crate::store::rejection::RING_BYTES_MAX;
+use crate::store::{NewRejection, Store};
+
+/// Rejections that may wait to be written.
+const QUEUE_MAX: usize = 256;
+
+/// Bytes of rejections that may wait to be written.
+const QUEUE_BYTES_MAX: usize = 16 * 1024 * 1024;
+
+/// Rejections written a second, over all sources: a flood of forged requests must not take the
+/// database from genuine ones.
+const KEPT_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).unwrap();
+
+/// A source's ring is trimmed after this many bytes were added to it.
+const TRIM_AFTER_BYTES: i64 = 1024 * 1024;
+
+/// Keeps refused requests. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct RejectionKeeper {
+    queue: mpsc::Sender<Kept>,
+    bytes: Arc<Semaphore>,
+    rate: Arc<DefaultDirectRateLimiter>,
+    metrics: Metrics,
+}
+
+#[derive(Debug)]
+struct Kept {
+    rejection: NewRejection,
+    _bytes: OwnedSemaphorePermit,
+}
+
+impl RejectionKeeper {
+    /// Starts the writing task on `tracker`. It ends after `closing`, when what waits is written.
+    #[must_use]
+    pub fn start(
+        store: Store,
+        metrics: Metrics,
+        tracker: &TaskTracker,
+        closing: CancellationToken,
+    ) -> Self {
+        let (queue, waiting) = mpsc::channel(QUEUE_MAX);
+        tracker.spawn(run(waiting, store, closing));
+        Self {
+            queue,
+            bytes: Arc::new(Semaphore::new(QUEUE_BYTES_MAX)),
+            rate: Arc::new(RateLimiter::direct(Quota::per_second(KEPT_PER_SECOND))),
+            metrics,
+        }
+    }
+
+    /// Keeps a refused request if there is room; never waits. What isn't kept is counted.
+    pub fn keep(&self, rejection: NewRejection) {
+        if self.try_keep(rejection).is_none() {
+            self.metrics.rejection_dropped();
+        }
+    }
+
+    fn try_keep(&self, rejection: NewRejection) -> Option<()> {
+        self.rate.check().ok()?;
+        let size = u32::try_from(rejection.size()).ok()?;
+        let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(size).ok()?;
+        self.queue.try_send(Kept { rejection, _bytes: bytes }).ok()
+    }
+}
+
+async fn run(mut waiting: mpsc::Receiver<Kept>, store: Store, closing: CancellationToken) {
+    let mut added: HashMap<Name, i64> = HashMap::new();
+    loop {
+        let kept = tokio::select! {
+            kept = waiting.recv() => kept,
+            () = closing.cancelled() => {
+                waiting.close();
+                waiting.recv().await
+            }
+        };
+        let Some(kept) = kept else { return };
+        write(kept, &store, &mut added).await;
+    }
+}
+
+async fn write(kept: Kept, store: &Store, added: &mut HashMap<Name, i64>) {
+    let source = kept.rejection.source.clone();
+    let size = i64::try_from(kept.rejection.size()).unwrap_or(i64::MAX);
+    if let Err(error) = store.keep_rejections(vec![kept.rejection]).await {
+        tracing::warn!(source.name = %source, error = %error, "a rejection was lost: the database takes none now");
+        return;
+    }
+    let bytes = added.entry(source.clone()).or_default();
+    *bytes = bytes.saturating_add(size);
+    if *bytes < TRIM_AFTER_BYTES {
+        return;
+    }
+    *bytes = 0;
+    if let Err(error) = store.trim_rejections(source.clone(), RING_BYTES_MAX).await {
+        tracing::warn!(source.name = %source, error = %error, "the ring of rejections could not be trimmed");
+    }
+}

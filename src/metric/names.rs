@@ -1,0 +1,116 @@
+//! The names of all figures. Dashboards depend on them: a name is never changed, only added.
+
+use metrics::Unit;
+
+/// Requests by source and outcome.
+pub const INTAKE: &str = "hookonce_intake_total";
+/// Verified requests by source and secret.
+pub const VERIFIED: &str = "hookonce_verified_total";
+/// When a source last had a request accepted.
+pub const SOURCE_LAST_ACCEPTED: &str = "hookonce_source_last_accepted_timestamp_seconds";
+/// From the request's head to its answer.
+pub const INTAKE_SECONDS: &str = "hookonce_intake_seconds";
+/// One commit of the recorder.
+pub const COMMIT_SECONDS: &str = "hookonce_commit_seconds";
+/// Events in one commit.
+pub const COMMIT_BATCH_ROWS: &str = "hookonce_commit_batch_rows";
+/// Tries by handler and outcome.
+pub const DELIVERIES: &str = "hookonce_deliveries_total";
+/// One try of a handler.
+pub const DELIVERY_SECONDS: &str = "hookonce_delivery_seconds";
+/// Deliveries that wait for a handler.
+pub const PENDING: &str = "hookonce_pending";
+/// Age of the oldest one that is due.
+pub const OLDEST_PENDING: &str = "hookonce_oldest_pending_seconds";
+/// Dead letters.
+pub const DEAD: &str = "hookonce_dead";
+/// Leases that were lost.
+pub const LEASE_FENCED: &str = "hookonce_lease_fenced_total";
+/// Rows that cleanup deleted.
+pub const CLEANUP_ROWS: &str = "hookonce_cleanup_rows_total";
+/// When cleanup last ended well.
+pub const CLEANUP_LAST_SUCCESS: &str = "hookonce_cleanup_last_success_timestamp_seconds";
+/// Rows of a table.
+pub const TABLE_ROWS: &str = "hookonce_table_rows";
+/// Bytes of a table.
+pub const TABLE_BYTES: &str = "hookonce_table_bytes";
+/// Which config runs.
+pub const CONFIG_GENERATION: &str = "hookonce_config_generation";
+/// Impossible things that happened.
+pub const INVARIANT_VIOLATIONS: &str = "hookonce_invariant_violations_total";
+/// Refused requests that were not kept.
+pub const REJECTIONS_DROPPED: &str = "hookonce_rejections_dropped_total";
+/// Bytes of bodies held now.
+pub const INFLIGHT_BYTES: &str = "hookonce_inflight_bytes";
+/// Which version runs.
+pub const BUILD_INFO: &str = "hookonce_build_info";
+
+/// Upper bounds for times: an ack is about a millisecond, a handler may take its whole deadline.
+pub(super) const SECONDS_BUCKETS: [f64; 14] =
+    [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0];
+
+/// Upper bounds for events in one commit.
+pub(super) const ROWS_BUCKETS: [f64; 9] = [1.0, 2.0, 4.0, 8.0, 16.0, 32.0, 64.0, 128.0, 256.0];
+
+/// What Prometheus calls the type of a figure.
+#[derive(Debug, Clone, Copy)]
+pub(super) enum Kind {
+    Counter,
+    Gauge,
+    Histogram,
+}
+
+/// Name, type, unit and help line of every figure.
+pub(super) const DESCRIPTIONS: [(&str, Kind, Option<Unit>, &str); 21] = [
+    (INTAKE, Kind::Counter, None, "Requests to the public listener, by source and outcome."),
+    (VERIFIED, Kind::Counter, None, "Verified requests, by the position of the secret."),
+    (
+        SOURCE_LAST_ACCEPTED,
+        Kind::Gauge,
+        Some(Unit::Seconds),
+        "Unix time of the last accepted request of a source; 0 before the first.",
+    ),
+    (
+        INTAKE_SECONDS,
+        Kind::Histogram,
+        Some(Unit::Seconds),
+        "From a request's head to its answer, the sender's own slowness included.",
+    ),
+    (COMMIT_SECONDS, Kind::Histogram, Some(Unit::Seconds), "One commit of the recorder."),
+    (COMMIT_BATCH_ROWS, Kind::Histogram, Some(Unit::Count), "Events in one commit."),
+    (DELIVERIES, Kind::Counter, None, "Tries of handlers, by outcome."),
+    (DELIVERY_SECONDS, Kind::Histogram, Some(Unit::Seconds), "One try of a handler."),
+    (PENDING, Kind::Gauge, Some(Unit::Count), "Deliveries that are pending or leased."),
+    (
+        OLDEST_PENDING,
+        Kind::Gauge,
+        Some(Unit::Seconds),
+        "For how long the oldest pending delivery has been due.",
+    ),
+    (DEAD, Kind::Gauge, Some(Unit::Count), "Dead letters."),
+    (LEASE_FENCED, Kind::Counter, None, "Leases that were lost before their holder was done."),
+    (CLEANUP_ROWS, Kind::Counter, None, "Rows that cleanup deleted, by table."),
+    (
+        CLEANUP_LAST_SUCCESS,
+        Kind::Gauge,
+        Some(Unit::Seconds),
+        "Unix time of the last cleanup that ended well; 0 before the first.",
+    ),
+    (TABLE_ROWS, Kind::Gauge, Some(Unit::Count), "Rows of a table; an estimate on PostgreSQL."),
+    (TABLE_BYTES, Kind::Gauge, Some(Unit::Bytes), "Bytes of a table on disk."),
+    (CONFIG_GENERATION, Kind::Gauge, None, "1 at start, one more for each reload of the config."),
+    (
+        INVARIANT_VIOLATIONS,
+        Kind::Counter,
+        None,
+        "Things that the design rules out and that happened all the same; the log says which.",
+    ),
+    (
+        REJECTIONS_DROPPED,
+        Kind::Counter,
+        None,
+        "Refused requests that were not kept for diagnosis, for lack of room.",
+    ),
+    (INFLIGHT_BYTES, Kind::Gauge, Some(Unit::Bytes), "Bytes of request bodies held now."),
+    (BUILD_INFO, Kind::Gauge, None, "Always 1; the version is a label."),
+];

@@ -1,0 +1,174 @@
+//! From what is written to what is used. Every fault is found, each with the path of its key.
+
+use std::time::Duration;
+
+use super::SourceSettings;
+use super::identity::Reader;
+use super::spec::{SchemeSpec, Unbuilt};
+use super::{Source, handshake, reply};
+use crate::secret::Secret;
+use crate::verify::scheme::Scheme;
+
+mod event;
+mod hmac;
+mod scheme;
+
+/// Faults found so far.
+#[derive(Debug, Default)]
+pub(super) struct Faults(pub(super) Vec<String>);
+
+impl Faults {
+    /// Adds a fault of the key at `path`.
+    pub(super) fn push(&mut self, path: &str, fault: impl AsRef<str>) {
+        self.0.push(format!("{path}: {}", fault.as_ref()));
+    }
+
+    /// The value, or one more fault.
+    pub(super) fn take<T>(&mut self, path: &str, result: Result<T, String>) -> Option<T> {
+        result.map_err(|fault| self.push(path, fault)).ok()
+    }
+
+    /// A fault for each word that is written but isn't built yet.
+    pub(super) fn unbuilt(&mut self, path: &str, words: &[(&str, &Option<Unbuilt>)]) {
+        for (word, value) in words {
+            if value.is_some() {
+                self.push(&format!("{path}.{word}"), format!("`{word}` is not built yet"));
+            }
+        }
+    }
+}
+
+/// What schemes are compiled with.
+pub(super) struct Surroundings<'a> {
+    /// The source's; `None` when only the facts are wanted, as for `provider show`.
+    pub(super) secrets: Option<&'a [Secret]>,
+    /// The operator's, in place of the scheme's own.
+    pub(super) tolerance: Option<Duration>,
+    /// What `{url}` stands for.
+    pub(super) url: Option<&'a str>,
+}
+
+/// Compiles a source, or says everything that is wrong with it.
+pub(super) fn compile(settings: SourceSettings) -> Result<Source, Vec<String>> {
+    let mut faults = Faults::default();
+    let spec = &settings.spec;
+    let surroundings = Surroundings {
+        secrets: Some(&settings.secrets),
+        tolerance: settings.tolerance,
+        url: settings.public_url.as_deref(),
+    };
+    let scheme = root_scheme(spec.verify.as_ref(), &surroundings, &mut faults);
+    let group = settings.dedupe_group.as_ref().unwrap_or(&settings.name);
+    let ignore: Vec<String> = spec
+        .conflict_ignore
+        .iter()
+        .flatten()
+        .chain(settings.conflict_ignore.iter().filter(|pointer| {
+            // The config may have resolved the preset's pointers into both places.
+            !spec.conflict_ignore.iter().flatten().any(|known| known == *pointer)
+        }))
+        .cloned()
+        .collect();
+    let reader = reader(spec, scheme.as_ref(), group.as_str(), &ignore, &mut faults);
+    let handshakes = handshake::compile(spec.handshake.as_deref().unwrap_or_default(), &mut faults);
+    let reply = reply::compile(spec.reply.as_ref(), &mut faults);
+    let methods = methods(spec.methods.as_deref(), &mut faults);
+    if !settings.path.starts_with('/') {
+        faults.push("path", format!("`{}` is not a path: it begins with `/`", settings.path));
+    }
+    if settings.max_body == 0 {
+        faults.push("max_body", "0 bytes take no webhook");
+    }
+    let retries = spec.retries.clone().unwrap_or_default();
+    if retries.none == Some(true) && (retries.horizon.is_some() || retries.schedule.is_some()) {
+        faults.push("retries", "`none` and a horizon or schedule contradict each other");
+    }
+    let content_types = spec.content_types.clone().unwrap_or_default();
+    match (scheme, reader) {
+        (Some(scheme), Some(reader)) if faults.0.is_empty() => Ok(Source {
+            name: settings.name,
+            provider: settings.provider,
+            path: settings.path,
+            max_body: settings.max_body,
+            rate_limit: settings.rate_limit,
+            on_id_conflict: settings.on_id_conflict,
+            allow_ips: settings.allow_ips,
+            methods,
+            content_types: content_types.iter().map(|t| t.trim().to_ascii_lowercase()).collect(),
+            scheme,
+            reader,
+            handshakes,
+            reply,
+            retries,
+        }),
+        _ => Err(faults.0),
+    }
+}
+
+/// Compiles `verify`.
+pub(super) fn root_scheme(
+    spec: Option<&SchemeSpec>,
+    surroundings: &Surroundings<'_>,
+    faults: &mut Faults,
+) -> Option<Scheme> {
+    let Some(spec) = spec else {
+        faults.push(
+            "verify",
+            "is missing: name a provider, write a scheme, or write verify = \"none\" to accept everything",
+        );
+        return None;
+    };
+    let scheme = scheme::compile(spec, "verify", surroundings, faults)?;
+    if let Some(secrets) = surroundings.secrets {
+        if scheme.is_unsigned() && !secrets.is_empty() {
+            faults.push("secrets", "verify = \"none\" uses no secret: remove them");
+        }
+        for position in 0..secrets.len() {
+            if !scheme.is_unsigned() && !scheme.has_secret(position) {
+                faults.push(
+                    &format!("secrets[{position}]"),
+                    "is used by no part of `verify`: see its `key.secrets`",
+                );
+            }
+        }
+    }
+    match surroundings.tolerance {
+        Some(Duration::ZERO) => faults.push("tolerance", "0 s would refuse everything"),
+        Some(_) if !scheme.has_clock() => {
+            faults.push("tolerance", "has no effect: this source's scheme signs no timestamp");
+        }
+        Some(_) | None => {}
+    }
+    Some(scheme)
+}
+
+/// Compiles `event` and `conflict_ignore`.
+pub(super) fn reader(
+    spec: &super::spec::SourceSpec,
+    scheme: Option<&Scheme>,
+    group: &str,
+    ignore: &[String],
+    faults: &mut Faults,
+) -> Option<Reader> {
+    let Some(event) = &spec.event else {
+        faults.push(
+            "event",
+            "is missing: say where the id is, such as event = { id = \"header:x-id\" }",
+        );
+        return None;
+    };
+    event::compile(event, scheme, group, ignore, faults)
+}
+
+fn methods(written: Option<&[String]>, faults: &mut Faults) -> Vec<String> {
+    let Some(written) = written else { return vec!["POST".to_owned()] };
+    if written.is_empty() {
+        faults.push("methods", "is empty: leave it out for POST");
+    }
+    for method in written {
+        if method.is_empty() || !method.bytes().all(|b| b.is_ascii_uppercase()) {
+            faults.push("methods", format!("`{method}` is not a method: write it such as `POST`"));
+        }
+    }
+    written.to_vec()
+}

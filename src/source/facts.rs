@@ -1,0 +1,84 @@
+//! What a scheme proves, derived from it: for `provider show`, and for warnings.
+
+use super::compile::{Faults, Surroundings, reader, root_scheme};
+use super::identity::{Place, Reader};
+use super::spec::SourceSpec;
+use crate::verify::Integrity;
+use crate::verify::field::Field;
+use crate::verify::json::Pointer;
+use crate::verify::scheme::Scheme;
+
+/// What a scheme proves, and where its ids are.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Facts {
+    /// In a few words, such as `HMAC-SHA256`.
+    pub scheme: String,
+    /// How much of the body the signature covers.
+    pub integrity: Integrity,
+    /// Whether a signed timestamp limits how old a request may be.
+    pub fresh: bool,
+    /// Whether the id is signed, wherever it comes from. If not, who holds a captured request can
+    /// send it again as a new event.
+    pub id_signed: bool,
+    /// Where the id is, in the order of trying, such as `header:x-github-delivery`.
+    pub id_places: Vec<String>,
+}
+
+impl SourceSpec {
+    /// What this spec proves, without any secret. Fails with every fault of it.
+    pub fn facts(&self) -> Result<Facts, Vec<String>> {
+        let mut faults = Faults::default();
+        // `{url}` stands for something: which, makes no difference here.
+        let surroundings =
+            Surroundings { secrets: None, tolerance: None, url: Some("https://example.invalid/") };
+        let scheme = root_scheme(self.verify.as_ref(), &surroundings, &mut faults);
+        let ignore = self.conflict_ignore.clone().unwrap_or_default();
+        let reader = reader(self, scheme.as_ref(), "", &ignore, &mut faults);
+        match (scheme, reader) {
+            (Some(scheme), Some(reader)) if faults.0.is_empty() => Ok(of(&scheme, &reader)),
+            _ => Err(faults.0),
+        }
+    }
+}
+
+/// The facts of a compiled source.
+pub(super) fn of(scheme: &Scheme, reader: &Reader) -> Facts {
+    let places = reader.id.iter().map(ToString::to_string);
+    Facts {
+        scheme: name(scheme),
+        integrity: scheme.integrity(),
+        fresh: scheme.has_clock(),
+        id_signed: reader.id.iter().all(|place| is_signed(place, scheme)),
+        id_places: places.collect(),
+    }
+}
+
+fn name(scheme: &Scheme) -> String {
+    let joined = |members: &[Scheme], word: &str| {
+        let mut names: Vec<String> = members.iter().map(name).collect();
+        names.dedup();
+        names.join(word)
+    };
+    match scheme {
+        Scheme::Hmac(hmac) => hmac.hash.hmac_name().to_owned(),
+        Scheme::Token(token) => format!("token in {}", token.from),
+        Scheme::Basic(_) => "HTTP Basic".to_owned(),
+        Scheme::Unsigned => "none: everything is accepted".to_owned(),
+        Scheme::Any(members) => joined(members, " or "),
+        Scheme::All(members) => joined(members, " and "),
+    }
+}
+
+fn is_signed(place: &Place, scheme: &Scheme) -> bool {
+    match place {
+        Place::Body(_, text) => {
+            scheme.integrity() == Integrity::Full
+                || Pointer::parse(text).is_ok_and(|pointer| scheme.signs(&Field::Body(pointer)))
+        }
+        Place::Field(field) => scheme.signs(field),
+        Place::Signed(_) => scheme.has_signed_id(),
+        Place::Concat(parts) => parts.iter().all(|part| is_signed(part, scheme)),
+        Place::BodyHash => scheme.integrity() == Integrity::Full,
+        Place::Never => false,
+    }
+}

@@ -1,0 +1,380 @@
+//! Claiming: a delivery is leased to one worker under an epoch; renewing keeps the lease.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use entity::Name;
+use sqlx::postgres::PgRow;
+use sqlx::sqlite::SqliteRow;
+use uuid::Uuid;
+
+use super::connect::{Database, Postgres, Sqlite};
+use super::error::StoreError;
+use super::row::{get, name, seconds};
+use super::{Claimed, Store};
+use crate::event::Event;
+use crate::received::Headers;
+
+/// Claims on PostgreSQL.
+const CLAIM_POSTGRES: &str = include_str!("sql/claim.postgres.sql");
+/// Claims on SQLite, one handler at a time.
+const CLAIM_SQLITE: &str = include_str!("sql/claim.sqlite.sql");
+
+const NEXT_DUE_POSTGRES: &str = include_str!("sql/next_due.postgres.sql");
+
+const NEXT_DUE_SQLITE: &str =
+    "SELECT (julianday(due_at) - julianday('now')) * 86400.0 FROM delivery
+     WHERE state = 'pending' AND handler = ?1 ORDER BY due_at LIMIT 1";
+
+const EVENT_SQLITE: &str =
+    "SELECT e.id AS event, e.source, e.event_id, e.type, e.received_at, b.headers, b.body
+       FROM event e LEFT JOIN event_body b ON b.event_id = e.id WHERE e.id = ?1";
+
+/// Locked in the order of their id, as settling does: the two must not deadlock.
+const RENEW_POSTGRES: &str = "WITH held AS MATERIALIZED (
+        SELECT d.id, t.epoch, t.lease
+          FROM delivery d
+          JOIN UNNEST($1::uuid[], $2::int8[], $3::float8[]) AS t (id, epoch, lease) ON d.id = t.id
+         WHERE d.state = 'leased' AND d.lease_epoch = t.epoch
+         ORDER BY d.id
+           FOR NO KEY UPDATE OF d)
+    UPDATE delivery d SET lease_until = clock_timestamp() + make_interval(secs => held.lease)
+      FROM held
+     WHERE d.id = held.id AND d.state = 'leased' AND d.lease_epoch = held.epoch
+    RETURNING d.id";
+
+const RENEW_SQLITE: &str =
+    "UPDATE delivery SET lease_until = strftime('%Y-%m-%d %H:%M:%f', 'now', ?3 || ' seconds')
+     WHERE id = ?1 AND state = 'leased' AND lease_epoch = ?2";
+
+const UNCLAIM_POSTGRES: &str = "WITH held AS MATERIALIZED (
+        SELECT d.id, t.epoch
+          FROM delivery d JOIN UNNEST($1::uuid[], $2::int8[]) AS t (id, epoch) ON d.id = t.id
+         WHERE d.state = 'leased' AND d.lease_epoch = t.epoch
+         ORDER BY d.id
+           FOR NO KEY UPDATE OF d)
+    UPDATE delivery d
+       SET state = 'pending', attempts = attempts - 1, lease_until = NULL, leased_by = NULL
+      FROM held
+     WHERE d.id = held.id AND d.state = 'leased' AND d.lease_epoch = held.epoch";
+
+const UNCLAIM_SQLITE: &str = "UPDATE delivery SET state = 'pending', attempts = attempts - 1, lease_until = NULL, leased_by = NULL
+     WHERE id = ?1 AND state = 'leased' AND lease_epoch = ?2";
+
+/// How much a handler may take now.
+#[derive(Debug, Clone)]
+pub struct Room {
+    /// The handler.
+    pub handler: Name,
+    /// At most this many deliveries.
+    pub free: u32,
+    /// How long the claim holds without renewal.
+    pub lease: Duration,
+}
+
+/// A lease that its worker still wants.
+#[derive(Debug, Clone, Copy)]
+pub struct Held {
+    /// The delivery.
+    pub delivery: Uuid,
+    /// The claim's epoch.
+    pub epoch: i64,
+    /// From now.
+    pub lease: Duration,
+}
+
+impl Store {
+    /// Leases what is due to `worker`, for each handler at most its room, oldest first.
+    ///
+    /// Each claim raises the delivery's epoch and counts as a begun try. Deliveries of handlers that
+    /// aren't named are left alone. Cancel-safe in the sense of this room: a claim whose answer is
+    /// dropped lapses and is rescued.
+    pub async fn claim(&self, worker: &str, rooms: Vec<Room>) -> Result<Vec<Claimed>, StoreError> {
+        let worker = worker.to_owned();
+        self.detached(|database| async move {
+            match &*database {
+                Database::Postgres(postgres) => claim_postgres(postgres, &worker, &rooms).await,
+                Database::Sqlite(sqlite) => claim_sqlite(sqlite, &worker, &rooms).await,
+            }
+        })
+        .await
+    }
+
+    /// How long until something is due for these handlers; zero when it is already, `None` when
+    /// nothing is pending.
+    pub async fn next_due(&self, handlers: Vec<Name>) -> Result<Option<Duration>, StoreError> {
+        let until: Option<f64> = self.detached(|database| next_due(database, handlers)).await?;
+        Ok(until.map(|secs| Duration::try_from_secs_f64(secs.max(0.0)).unwrap_or(Duration::MAX)))
+    }
+
+    /// Renews leases, and returns the deliveries whose lease is no longer this worker's.
+    pub async fn renew(&self, held: Vec<Held>) -> Result<Vec<Uuid>, StoreError> {
+        self.detached(|database| async move {
+            let kept = renew(&database, &held).await?;
+            Ok(held.iter().map(|held| held.delivery).filter(|id| !kept.contains(id)).collect())
+        })
+        .await
+    }
+
+    /// Gives back claims whose try has not begun: pending again, not counted.
+    pub async fn unclaim(&self, claims: Vec<(Uuid, i64)>) -> Result<(), StoreError> {
+        self.detached(|database| async move {
+            match &*database {
+                Database::Postgres(postgres) => {
+                    let (ids, epochs): (Vec<Uuid>, Vec<i64>) = claims.into_iter().unzip();
+                    sqlx::query(UNCLAIM_POSTGRES)
+                        .bind(&ids)
+                        .bind(&epochs)
+                        .execute(&postgres.shared)
+                        .await?;
+                }
+                Database::Sqlite(sqlite) => unclaim_sqlite(sqlite, &claims).await?,
+            }
+            Ok(())
+        })
+        .await
+    }
+}
+
+async fn claim_postgres(
+    postgres: &Postgres,
+    worker: &str,
+    rooms: &[Room],
+) -> Result<Vec<Claimed>, StoreError> {
+    let handlers: Vec<&str> = rooms.iter().map(|room| room.handler.as_str()).collect();
+    let free: Vec<i64> = rooms.iter().map(|room| i64::from(room.free)).collect();
+    let leases: Vec<f64> = rooms.iter().map(|room| seconds(room.lease)).collect();
+    let rows = sqlx::query(CLAIM_POSTGRES)
+        .bind(&handlers)
+        .bind(&free)
+        .bind(&leases)
+        .bind(worker)
+        .fetch_all(&postgres.shared)
+        .await?;
+    rows.iter().map(claimed_postgres).collect()
+}
+
+fn claimed_postgres(row: &PgRow) -> Result<Claimed, StoreError> {
+    let counts =
+        Counts::new(get(row, "attempts")?, get(row, "attempts_before")?, get(row, "open_for")?);
+    let event = match event_postgres(row) {
+        Ok(event) => event,
+        Err(error) => {
+            tracing::error!(error = %error, "a claimed event can't be read");
+            None
+        }
+    };
+    Ok(counts.claimed(
+        get(row, "id")?,
+        name(get(row, "handler")?)?,
+        get(row, "lease_epoch")?,
+        event,
+    ))
+}
+
+fn event_postgres(row: &PgRow) -> Result<Option<Event>, StoreError> {
+    let (headers, body): (Option<Vec<u8>>, Option<Vec<u8>>) =
+        (get(row, "headers")?, get(row, "body")?);
+    let (Some(headers), Some(body)) = (headers, body) else { return Ok(None) };
+    Ok(Some(Event {
+        id: get(row, "event")?,
+        source: name(get(row, "source")?)?,
+        event_id: get(row, "event_id")?,
+        kind: get(row, "type")?,
+        received_at: get(row, "received_at")?,
+        headers: Headers::from_bytes(&headers),
+        body: Bytes::from(body),
+    }))
+}
+
+async fn claim_sqlite(
+    sqlite: &Sqlite,
+    worker: &str,
+    rooms: &[Room],
+) -> Result<Vec<Claimed>, StoreError> {
+    let mut leased = Vec::new();
+    match claim_each(sqlite, worker, rooms, &mut leased).await {
+        Ok(claims) => Ok(claims),
+        Err(error) => {
+            // None of them begins: a try that a failed read used up could be the last one.
+            give_back(sqlite, &leased).await?;
+            Err(error)
+        }
+    }
+}
+
+/// Claims room by room; `leased` is what was taken, also when a later step fails.
+async fn claim_each(
+    sqlite: &Sqlite,
+    worker: &str,
+    rooms: &[Room],
+    leased: &mut Vec<SqliteRow>,
+) -> Result<Vec<Claimed>, StoreError> {
+    for room in rooms.iter().filter(|room| room.free > 0) {
+        // A read first: it doesn't wait for the writer, and most polls find nothing.
+        let until: Option<f64> = sqlx::query_scalar(NEXT_DUE_SQLITE)
+            .bind(room.handler.as_str())
+            .fetch_optional(&sqlite.readers)
+            .await?;
+        if until.is_none_or(|secs| secs > 0.0) {
+            continue;
+        }
+        let rows = sqlx::query(CLAIM_SQLITE)
+            .bind(room.handler.as_str())
+            .bind(i64::from(room.free))
+            .bind(seconds(room.lease))
+            .bind(worker)
+            .fetch_all(&sqlite.writer)
+            .await?;
+        leased.extend(rows);
+    }
+    let mut claims = Vec::with_capacity(leased.len());
+    for row in leased.iter() {
+        claims.push(claimed_sqlite(sqlite, row).await?);
+    }
+    Ok(claims)
+}
+
+/// Undoes claims that were leased in this call and whose events can't be read now.
+async fn give_back(sqlite: &Sqlite, leased: &[SqliteRow]) -> Result<(), StoreError> {
+    let claims: Vec<(Uuid, i64)> = leased
+        .iter()
+        .filter_map(|row| Some((get(row, "id").ok()?, get(row, "lease_epoch").ok()?)))
+        .collect();
+    unclaim_sqlite(sqlite, &claims).await
+}
+
+async fn unclaim_sqlite(sqlite: &Sqlite, claims: &[(Uuid, i64)]) -> Result<(), StoreError> {
+    for (id, epoch) in claims {
+        sqlx::query(UNCLAIM_SQLITE).bind(id).bind(epoch).execute(&sqlite.writer).await?;
+    }
+    Ok(())
+}
+
+async fn claimed_sqlite(sqlite: &Sqlite, row: &SqliteRow) -> Result<Claimed, StoreError> {
+    let counts =
+        Counts::new(get(row, "attempts")?, get(row, "attempts_before")?, get(row, "open_for")?);
+    let event: Uuid = get(row, "event_id")?;
+    let event = match event_sqlite(sqlite, event).await {
+        Ok(event) => event,
+        Err(error) if error.is_transient() => return Err(error),
+        Err(error) => {
+            tracing::error!(error = %error, event.id = %event, "a claimed event can't be read");
+            None
+        }
+    };
+    Ok(counts.claimed(
+        get(row, "id")?,
+        name(get(row, "handler")?)?,
+        get(row, "lease_epoch")?,
+        event,
+    ))
+}
+
+async fn event_sqlite(sqlite: &Sqlite, event: Uuid) -> Result<Option<Event>, StoreError> {
+    let Some(row) = sqlx::query(EVENT_SQLITE).bind(event).fetch_optional(&sqlite.readers).await?
+    else {
+        return Ok(None);
+    };
+    let (headers, body): (Option<Vec<u8>>, Option<Vec<u8>>) =
+        (get(&row, "headers")?, get(&row, "body")?);
+    let (Some(headers), Some(body)) = (headers, body) else { return Ok(None) };
+    Ok(Some(Event {
+        id: get(&row, "event")?,
+        source: name(get(&row, "source")?)?,
+        event_id: get(&row, "event_id")?,
+        kind: get(&row, "type")?,
+        received_at: get(&row, "received_at")?,
+        headers: Headers::from_bytes(&headers),
+        body: Bytes::from(body),
+    }))
+}
+
+/// The counters that a claim and a rescue have in common.
+pub(super) struct Counts {
+    pub(super) attempt: u32,
+    pub(super) tried: u32,
+    pub(super) open_for: Duration,
+}
+
+impl Counts {
+    pub(super) fn new(attempts: i32, before: i32, open_for: f64) -> Self {
+        Self {
+            attempt: u32::try_from(attempts).unwrap_or(0),
+            tried: u32::try_from(attempts.saturating_sub(before)).unwrap_or(0),
+            open_for: Duration::try_from_secs_f64(open_for.max(0.0)).unwrap_or(Duration::MAX),
+        }
+    }
+
+    fn claimed(self, delivery: Uuid, handler: Name, epoch: i64, event: Option<Event>) -> Claimed {
+        Claimed {
+            delivery,
+            handler,
+            epoch,
+            attempt: self.attempt,
+            tried: self.tried,
+            open_for: self.open_for,
+            event,
+        }
+    }
+}
+
+async fn next_due(database: Arc<Database>, handlers: Vec<Name>) -> Result<Option<f64>, StoreError> {
+    match &*database {
+        Database::Postgres(postgres) => {
+            let handlers: Vec<&str> = handlers.iter().map(Name::as_str).collect();
+            Ok(sqlx::query_scalar(NEXT_DUE_POSTGRES)
+                .bind(&handlers)
+                .fetch_one(&postgres.shared)
+                .await?)
+        }
+        Database::Sqlite(sqlite) => {
+            let mut least: Option<f64> = None;
+            for handler in &handlers {
+                let until: Option<f64> = sqlx::query_scalar(NEXT_DUE_SQLITE)
+                    .bind(handler.as_str())
+                    .fetch_optional(&sqlite.readers)
+                    .await?;
+                least = match (least, until) {
+                    (Some(a), Some(b)) => Some(a.min(b)),
+                    (a, b) => a.or(b),
+                };
+            }
+            Ok(least)
+        }
+    }
+}
+
+async fn renew(database: &Database, held: &[Held]) -> Result<Vec<Uuid>, StoreError> {
+    match database {
+        Database::Postgres(postgres) => {
+            let ids: Vec<Uuid> = held.iter().map(|held| held.delivery).collect();
+            let epochs: Vec<i64> = held.iter().map(|held| held.epoch).collect();
+            let leases: Vec<f64> = held.iter().map(|held| seconds(held.lease)).collect();
+            Ok(sqlx::query_scalar(RENEW_POSTGRES)
+                .bind(&ids)
+                .bind(&epochs)
+                .bind(&leases)
+                .fetch_all(&postgres.shared)
+                .await?)
+        }
+        Database::Sqlite(sqlite) => {
+            let mut kept = Vec::with_capacity(held.len());
+            let mut transaction = sqlite.writer.begin_with("BEGIN IMMEDIATE").await?;
+            for held in held {
+                let done = sqlx::query(RENEW_SQLITE)
+                    .bind(held.delivery)
+                    .bind(held.epoch)
+                    .bind(seconds(held.lease))
+                    .execute(&mut *transaction)
+                    .await?;
+                if done.rows_affected() == 1 {
+                    kept.push(held.delivery);
+                }
+            }
+            transaction.commit().await?;
+            Ok(kept)
+        }
+    }
+}

@@ -1,0 +1,289 @@
+//! Opening the database: pools, their hooks, and the settings that keep the guarantee.
+//!
+//! sqlx 0.9.0's `Pool::begin()` is not cancel-safe on PostgreSQL: a future dropped between sending
+//! BEGIN and reading its reply hands back a connection inside an open transaction, and what follows
+//! on it is discarded (sqlx issues 4385, 4393, 2805). So on PostgreSQL: intake has a pool of its own
+//! that never begins a transaction; every statement of ours is one autocommit statement; statements
+//! run in tasks that nobody cancels; and the shared pool sends ROLLBACK before each use, because an
+//! embedder or a library may begin transactions on it and the driver's own count is 0 in this fault.
+
+use std::str::FromStr;
+use std::time::Duration;
+
+use sea_orm::{DatabaseConnection, SqlxPostgresConnector, SqlxSqliteConnector};
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{
+    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
+};
+use sqlx::{ConnectOptions, Connection, Executor, Row};
+
+use super::error::OpenError;
+use super::lock::FileLock;
+use super::{StoreSettings, safety};
+
+/// A connection that rested longer than this is asked whether its server may still write: after a
+/// failover a pool stays pinned to the demoted primary, and a ping passes there.
+const IDLE_BEFORE_CHECK: Duration = Duration::from_secs(1);
+
+/// For a free connection, or for the server to accept a new one.
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection that doesn't answer its check within this stands on a server that is gone without a
+/// word (its machine or the network died): TCP alone would wait for a quarter of an hour.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
+
+/// How long one statement of the ack path may run on the server; its sender has left long before.
+const INTAKE_STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How much longer than the server's own limit we wait for its answer before we hold it for dead.
+const ANSWER_MARGIN: Duration = Duration::from_secs(2);
+
+/// How long a SQLite statement waits for another process that writes.
+const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// The open database.
+#[derive(Debug)]
+pub(super) enum Database {
+    Postgres(Postgres),
+    Sqlite(Sqlite),
+}
+
+#[derive(Debug)]
+pub(super) struct Postgres {
+    /// Autocommit statements of the ack path only.
+    pub(super) intake: PgPool,
+    /// How long to wait for an answer on `intake`.
+    pub(super) intake_patience: Duration,
+    /// Workers, upkeep, admin.
+    pub(super) shared: PgPool,
+    /// How long to wait for a call on `shared`.
+    patience: Duration,
+    /// `shared`, for the query builder.
+    pub(super) orm: DatabaseConnection,
+}
+
+#[derive(Debug)]
+pub(super) struct Sqlite {
+    /// The one writer.
+    pub(super) writer: SqlitePool,
+    pub(super) readers: SqlitePool,
+    /// `readers`, for the query builder.
+    pub(super) orm: DatabaseConnection,
+    /// Held by the daemon, so that a second one on the same file is refused.
+    _lock: Option<FileLock>,
+}
+
+/// Which database a URL names.
+pub(super) enum Target {
+    Postgres(Box<PgConnectOptions>),
+    Sqlite(Box<SqliteConnectOptions>),
+}
+
+pub(super) fn target(settings: &StoreSettings) -> Result<Target, OpenError> {
+    let url = settings.url.as_str();
+    if url.starts_with("postgres://") || url.starts_with("postgresql://") {
+        let options = PgConnectOptions::from_str(url)
+            .map_err(|error| OpenError::Url(format!("not a PostgreSQL URL: {error}")))?;
+        return Ok(Target::Postgres(Box::new(postgres_options(options, settings))));
+    }
+    if url.starts_with("sqlite:") {
+        let options = SqliteConnectOptions::from_str(url)
+            .map_err(|error| OpenError::Url(format!("not a SQLite URL: {error}")))?;
+        if url.contains(":memory:") || url.contains("mode=memory") {
+            return Err(OpenError::Url(
+                "an in-memory SQLite keeps nothing; name a file, such as sqlite://hookonce.db"
+                    .to_owned(),
+            ));
+        }
+        return Ok(Target::Sqlite(Box::new(sqlite_options(options))));
+    }
+    Err(OpenError::Url(
+        "it must begin with postgres:// or sqlite://, such as sqlite://hookonce.db".to_owned(),
+    ))
+}
+
+fn postgres_options(options: PgConnectOptions, settings: &StoreSettings) -> PgConnectOptions {
+    let statement = settings.statement_timeout.as_millis().to_string();
+    options
+        .application_name("hookonce")
+        .options([
+            ("statement_timeout", statement.as_str()),
+            ("lock_timeout", "5000"),
+            ("idle_in_transaction_session_timeout", "10000"),
+            // ROLLBACK outside of a transaction, which the shared pool's hook sends, is a warning.
+            ("client_min_messages", "error"),
+        ])
+        .disable_statement_logging()
+}
+
+fn sqlite_options(options: SqliteConnectOptions) -> SqliteConnectOptions {
+    options
+        .create_if_missing(true)
+        .page_size(16_384)
+        .journal_mode(SqliteJournalMode::Wal)
+        .synchronous(SqliteSynchronous::Full)
+        .foreign_keys(true)
+        .busy_timeout(BUSY_TIMEOUT)
+        .pragma("temp_store", "memory")
+        .disable_statement_logging()
+}
+
+impl Database {
+    /// Opens the pools after checking that the server keeps what it is told to keep.
+    ///
+    /// `exclusive` takes the daemon's lock on a SQLite file.
+    pub(super) async fn open(settings: &StoreSettings, exclusive: bool) -> Result<Self, OpenError> {
+        match target(settings)? {
+            Target::Postgres(options) => {
+                open_postgres(*options, settings).await.map(Self::Postgres)
+            }
+            Target::Sqlite(options) => {
+                open_sqlite(*options, settings, exclusive).await.map(Self::Sqlite)
+            }
+        }
+    }
+
+    /// How long to wait for one call of the store, but for those that run many statements. The server
+    /// ends a statement by itself; past this only a dead network is left to explain the silence.
+    pub(super) fn patience(&self) -> Option<Duration> {
+        match self {
+            Self::Postgres(postgres) => Some(postgres.patience),
+            Self::Sqlite(_) => None,
+        }
+    }
+
+    pub(super) async fn close(&self) {
+        match self {
+            Self::Postgres(postgres) => {
+                postgres.intake.close().await;
+                postgres.shared.close().await;
+            }
+            Self::Sqlite(sqlite) => {
+                sqlite.readers.close().await;
+                sqlite.writer.close().await;
+            }
+        }
+    }
+
+    /// The query builder's connection, for reading.
+    pub(super) fn orm(&self) -> &DatabaseConnection {
+        match self {
+            Self::Postgres(postgres) => &postgres.orm,
+            Self::Sqlite(sqlite) => &sqlite.orm,
+        }
+    }
+}
+
+async fn open_postgres(
+    options: PgConnectOptions,
+    settings: &StoreSettings,
+) -> Result<Postgres, OpenError> {
+    let mut first = tokio::time::timeout(ACQUIRE_TIMEOUT, options.connect())
+        .await
+        .map_err(|_| OpenError::Unreachable(sqlx::Error::PoolTimedOut))?
+        .map_err(OpenError::Unreachable)?;
+    let synchronous_commit = safety::check_postgres(&mut first).await?;
+    first.close().await.map_err(OpenError::Unreachable)?;
+
+    // Pinned, so that a reload of the server's settings can't lower it under us.
+    let options = options.options([("synchronous_commit", synchronous_commit.as_str())]);
+
+    let intake_statement = settings.statement_timeout.min(INTAKE_STATEMENT_TIMEOUT);
+    let intake =
+        PgPoolOptions::new()
+            .max_connections(3)
+            .acquire_timeout(ACQUIRE_TIMEOUT)
+            .test_before_acquire(false)
+            .before_acquire(|connection, meta| {
+                Box::pin(async move {
+                    if meta.idle_for < IDLE_BEFORE_CHECK {
+                        Ok(true)
+                    } else {
+                        answering(writable(connection)).await
+                    }
+                })
+            })
+            .connect_lazy_with(options.clone().options([(
+                "statement_timeout",
+                intake_statement.as_millis().to_string().as_str(),
+            )]));
+    let shared = PgPoolOptions::new()
+        .max_connections(settings.connections.max(2))
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .before_acquire(|connection, _| Box::pin(answering(rolled_back(connection))))
+        // A statement that was given up leaves a connection that may never answer again; the pool
+        // itself would wait for it.
+        .after_release(|connection, _| {
+            Box::pin(answering(async move { connection.ping().await.map(|()| true) }))
+        })
+        .connect_lazy_with(options);
+    let orm = SqlxPostgresConnector::from_sqlx_postgres_pool(shared.clone());
+    let intake_patience = intake_statement + ANSWER_MARGIN;
+    let patience = ACQUIRE_TIMEOUT + 2 * settings.statement_timeout + ANSWER_MARGIN;
+    Ok(Postgres { intake, intake_patience, shared, patience, orm })
+}
+
+/// Fails when a check takes too long, so that the pool drops the connection.
+async fn answering(
+    check: impl Future<Output = Result<bool, sqlx::Error>>,
+) -> Result<bool, sqlx::Error> {
+    tokio::time::timeout(CHECK_TIMEOUT, check).await.unwrap_or_else(|_| Err(no_answer()))
+}
+
+/// The server is silent, and so is the network.
+pub(super) fn no_answer() -> sqlx::Error {
+    sqlx::Error::Io(std::io::Error::new(
+        std::io::ErrorKind::TimedOut,
+        "the database did not answer in time",
+    ))
+}
+
+/// Whether this session may write: no on a standby, and no where it began while the database was
+/// set to read-only, which it stays until it ends.
+async fn writable(connection: &mut sqlx::PgConnection) -> Result<bool, sqlx::Error> {
+    let read_only: String =
+        sqlx::query_scalar("SHOW transaction_read_only").fetch_one(connection).await?;
+    Ok(read_only == "off")
+}
+
+/// Rolls back what may be open and tells whether the session may write, in one round trip. At every
+/// use: workers ask so often that a connection to a demoted primary would never rest long enough to
+/// be found out, and nobody here sees the refusal of a single statement.
+async fn rolled_back(connection: &mut sqlx::PgConnection) -> Result<bool, sqlx::Error> {
+    let rows = connection.fetch_all("ROLLBACK; SHOW transaction_read_only").await?;
+    let read_only: Option<String> = rows.first().map(|row| row.try_get(0)).transpose()?;
+    Ok(read_only.as_deref() == Some("off"))
+}
+
+async fn open_sqlite(
+    options: SqliteConnectOptions,
+    settings: &StoreSettings,
+    exclusive: bool,
+) -> Result<Sqlite, OpenError> {
+    let file = options.get_filename().to_owned();
+    if let Some(folder) = file.parent().filter(|folder| !folder.as_os_str().is_empty()) {
+        std::fs::create_dir_all(folder).map_err(|error| {
+            OpenError::Unreachable(sqlx::Error::Io(std::io::Error::new(
+                error.kind(),
+                format!("{}: {error}", folder.display()),
+            )))
+        })?;
+    }
+    let lock = if exclusive { Some(FileLock::take(&file)?) } else { None };
+    let writer = SqlitePoolOptions::new()
+        .max_connections(1)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .connect_with(options.clone())
+        .await
+        .map_err(OpenError::Unreachable)?;
+    safety::check_sqlite(&writer).await?;
+    let readers = SqlitePoolOptions::new()
+        .max_connections(settings.connections.max(2))
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .connect_lazy_with(options.create_if_missing(false));
+    let orm = SqlxSqliteConnector::from_sqlx_sqlite_pool(readers.clone());
+    Ok(Sqlite { writer, readers, orm, _lock: lock })
+}

@@ -1,0 +1,187 @@
+//! Recording: the one place where an event becomes durable, and the one where a duplicate is known.
+
+use std::collections::HashMap;
+use std::collections::hash_map::Entry;
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::connect::Database;
+use super::error::{StoreError, fate_unknown};
+use super::{NewEvent, Recorded, Store};
+
+mod postgres;
+mod sqlite;
+
+/// The most events of one statement. Callers hand over no more.
+pub const BATCH_EVENTS_MAX: usize = 256;
+
+/// Other bodies kept for one id. A sender that signs endless different bodies under one id fills no disk.
+const CONFLICTS_MAX: i64 = 8;
+
+/// How often a batch is begun again because a known key was deleted between the two statements, or
+/// because the connection was lost and the event turned out not to be stored.
+const ROUNDS_MAX: u32 = 3;
+
+/// A row that was there before this copy of its event.
+#[derive(Debug, Clone)]
+struct Known {
+    id: Uuid,
+    event_id: String,
+    digest: Vec<u8>,
+}
+
+impl Store {
+    /// Records a batch in one commit and returns one answer per input, in order.
+    ///
+    /// An `Ok` is durable. At most [`BATCH_EVENTS_MAX`] events. Copies of one event within the batch
+    /// become one row. When the database refuses the batch for what is in it, each event is recorded
+    /// alone, so that one bad row fails alone. When the connection is lost while the statement runs,
+    /// the keys are looked up on a fresh one: what is found is durable, and what isn't is tried once
+    /// more or reported as transient, never as recorded.
+    ///
+    /// Cancel-safe: dropping the future stops nothing; the batch is recorded whole or not at all.
+    pub async fn record_batch(&self, batch: Vec<NewEvent>) -> Vec<Result<Recorded, StoreError>> {
+        let events = batch.len();
+        let done = self
+            .detached_long(|database| async move {
+                let batch: Vec<&NewEvent> = batch.iter().collect();
+                Ok(record(&database, &batch).await)
+            })
+            .await;
+        match done {
+            Ok(answers) => answers,
+            Err(error) => {
+                let text = error.to_string();
+                let transient = error.is_transient();
+                (0..events)
+                    .map(|_| {
+                        Err(if transient {
+                            StoreError::Transient(sqlx::Error::PoolClosed)
+                        } else {
+                            StoreError::Invariant(text.clone())
+                        })
+                    })
+                    .collect()
+            }
+        }
+    }
+}
+
+async fn record(
+    database: &Arc<Database>,
+    batch: &[&NewEvent],
+) -> Vec<Result<Recorded, StoreError>> {
+    match record_together(database, batch).await {
+        Ok(answers) => answers.into_iter().map(Ok).collect(),
+        Err(error) if !error.is_transient() && batch.len() > 1 => {
+            tracing::warn!(batch.events = batch.len(), error = %describe(&error),
+                "the database refused a batch; recording its events one by one");
+            let mut answers = Vec::with_capacity(batch.len());
+            for event in batch {
+                answers.push(match record_together(database, &[*event]).await {
+                    Ok(mut recorded) => recorded.pop().ok_or_else(|| {
+                        StoreError::Invariant("a batch of one got no answer".to_owned())
+                    }),
+                    Err(error) => Err(error),
+                });
+            }
+            answers
+        }
+        Err(error) => share(error, batch.len()),
+    }
+}
+
+/// Records all or fails as a whole.
+async fn record_together(
+    database: &Database,
+    batch: &[&NewEvent],
+) -> Result<Vec<Recorded>, StoreError> {
+    let mut answers: Vec<Option<Recorded>> = vec![None; batch.len()];
+    let mut round = 0;
+    loop {
+        let open: Vec<usize> = answers
+            .iter()
+            .enumerate()
+            .filter_map(|(at, answer)| answer.is_none().then_some(at))
+            .collect();
+        if open.is_empty() {
+            break;
+        }
+        if round == ROUNDS_MAX {
+            return Err(StoreError::Transient(sqlx::Error::Protocol(
+                "a key was deleted again and again while its event came in".to_owned(),
+            )));
+        }
+        round += 1;
+        let events: Vec<&NewEvent> = open.iter().filter_map(|at| batch.get(*at).copied()).collect();
+        let recorded = match database {
+            Database::Postgres(postgres) => postgres::record(postgres, &events).await,
+            Database::Sqlite(sqlite) => sqlite::record(sqlite, &events).await,
+        };
+        match recorded {
+            Ok(recorded) => {
+                for (at, answer) in open.into_iter().zip(recorded) {
+                    if let Some(slot) = answers.get_mut(at) {
+                        *slot = answer;
+                    }
+                }
+            }
+            // Whether it was committed is unknown. The next round finds our own ids when it was.
+            Err(error) if fate_unknown(&error) && round == 1 => {
+                tracing::warn!(error = %describe(&error), batch.events = events.len(),
+                    "the connection was lost while a batch was recorded; looking its keys up");
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    Ok(answers.into_iter().flatten().collect())
+}
+
+/// Which inputs lead (first of their key) and which follow a leader.
+fn leaders(batch: &[&NewEvent]) -> Vec<usize> {
+    let mut first: HashMap<Uuid, usize> = HashMap::with_capacity(batch.len());
+    batch
+        .iter()
+        .enumerate()
+        .map(|(at, event)| match first.entry(event.verified.identity().dedupe_key) {
+            Entry::Occupied(entry) => *entry.get(),
+            Entry::Vacant(entry) => *entry.insert(at),
+        })
+        .collect()
+}
+
+/// What a copy is, beside the row that was there.
+///
+/// The row may be our own: recorded by an earlier round whose answer was lost.
+fn compare(event: &NewEvent, known: &Known) -> Result<Recorded, StoreError> {
+    let identity = event.verified.identity();
+    if known.event_id != identity.event_id {
+        return Err(StoreError::Invariant(format!(
+            "two ids share a dedupe key: {:?} came and {:?} was there",
+            identity.event_id, known.event_id
+        )));
+    }
+    if known.id == event.id {
+        return Ok(Recorded::Fresh { event: event.id });
+    }
+    Ok(Recorded::Duplicate { event: known.id, conflict: known.digest != identity.digest })
+}
+
+fn share(error: StoreError, events: usize) -> Vec<Result<Recorded, StoreError>> {
+    let text = describe(&error);
+    let transient = error.is_transient();
+    let mut answers = vec![Err(error)];
+    answers.extend((1..events).map(|_| {
+        let inner = sqlx::Error::Protocol(text.clone());
+        Err(if transient { StoreError::Transient(inner) } else { StoreError::Broken(inner) })
+    }));
+    answers
+}
+
+fn describe(error: &StoreError) -> String {
+    match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    }
+}

@@ -1,0 +1,219 @@
+//! Settling: the durable next state of a leased delivery, guarded by its epoch.
+
+use entity::State;
+use uuid::Uuid;
+
+use super::connect::{Database, Postgres, Sqlite};
+use super::error::StoreError;
+use super::row::{get, seconds};
+use super::{Settled, Settlement, Store, Verdict};
+
+/// Settles on PostgreSQL.
+const SETTLE_POSTGRES: &str = include_str!("sql/settle.postgres.sql");
+/// Settles on SQLite, one delivery at a time.
+const SETTLE_SQLITE: &str = include_str!("sql/settle.sqlite.sql");
+
+const INSERT_ATTEMPT: &str = "INSERT INTO attempt (delivery_id, n, epoch, started_at, duration_ms, outcome, status, error, response)
+     VALUES (?1, ?2, ?3, COALESCE(?4, strftime('%Y-%m-%d %H:%M:%f', 'now')), ?5, ?6, ?7, ?8, ?9)";
+
+/// Longer causes and errors are cut: they are for people, and a row should stay narrow.
+const TEXT_BYTES_MAX: usize = 1_000;
+
+impl Store {
+    /// Settles a batch in one commit and returns one answer per input, in order.
+    ///
+    /// A settlement whose epoch is not the delivery's any more changes nothing and answers
+    /// [`Settled::LeaseLost`]. When the database refuses the batch for what is in it, each is
+    /// settled alone. Cancel-safe: dropping the future stops nothing.
+    pub async fn settle_batch(&self, batch: Vec<Settlement>) -> Vec<Result<Settled, StoreError>> {
+        self.settle_as(batch, false).await
+    }
+
+    pub(super) async fn settle_as(
+        &self,
+        batch: Vec<Settlement>,
+        lapsed_only: bool,
+    ) -> Vec<Result<Settled, StoreError>> {
+        let count = batch.len();
+        let done = self
+            .detached(
+                move |database| async move { Ok(settle(&database, &batch, lapsed_only).await) },
+            )
+            .await;
+        match done {
+            Ok(answers) => answers,
+            Err(error) => (0..count).map(|_| Err(again(&error))).collect(),
+        }
+    }
+}
+
+async fn settle(
+    database: &Database,
+    batch: &[Settlement],
+    lapsed_only: bool,
+) -> Vec<Result<Settled, StoreError>> {
+    match settle_together(database, batch, lapsed_only).await {
+        Ok(answers) => answers.into_iter().map(Ok).collect(),
+        Err(error) if !error.is_transient() && batch.len() > 1 => {
+            let mut answers = Vec::with_capacity(batch.len());
+            for one in batch {
+                let alone = settle_together(database, std::slice::from_ref(one), lapsed_only).await;
+                answers.push(
+                    alone.map(|settled| settled.first().copied().unwrap_or(Settled::LeaseLost)),
+                );
+            }
+            answers
+        }
+        Err(error) => batch.iter().map(|_| Err(again(&error))).collect(),
+    }
+}
+
+/// Settles all or fails as a whole.
+async fn settle_together(
+    database: &Database,
+    batch: &[Settlement],
+    lapsed_only: bool,
+) -> Result<Vec<Settled>, StoreError> {
+    let done = match database {
+        Database::Postgres(postgres) => settle_postgres(postgres, batch, lapsed_only).await?,
+        Database::Sqlite(sqlite) => settle_sqlite(sqlite, batch, lapsed_only).await?,
+    };
+    Ok(batch
+        .iter()
+        .map(|one| {
+            let stands = done.contains(&(one.delivery, one.epoch));
+            if stands { Settled::Done } else { Settled::LeaseLost }
+        })
+        .collect())
+}
+
+/// What a verdict writes.
+struct Written<'a> {
+    state: State,
+    after: f64,
+    counts: bool,
+    cause: Option<&'a str>,
+}
+
+fn written(verdict: &Verdict) -> Written<'_> {
+    match verdict {
+        Verdict::Delivered => {
+            Written { state: State::Delivered, after: 0.0, counts: true, cause: None }
+        }
+        Verdict::Pending { after, cause } => Written {
+            state: State::Pending,
+            after: seconds(*after),
+            counts: true,
+            cause: Some(cause),
+        },
+        Verdict::Released { after, cause } => Written {
+            state: State::Pending,
+            after: seconds(*after),
+            counts: false,
+            cause: Some(cause),
+        },
+        Verdict::Dead { cause } => {
+            Written { state: State::Dead, after: 0.0, counts: true, cause: Some(cause) }
+        }
+    }
+}
+
+/// A text that both databases take: PostgreSQL's text holds no NUL.
+fn text(text: &str) -> String {
+    let mut end = text.len().min(TEXT_BYTES_MAX);
+    while !text.is_char_boundary(end) {
+        end -= 1;
+    }
+    text.get(..end).unwrap_or_default().replace('\0', "\\0")
+}
+
+fn millis(one: &Settlement) -> i64 {
+    i64::try_from(one.attempt.duration.as_millis()).unwrap_or(i64::MAX)
+}
+
+fn number(one: &Settlement) -> i32 {
+    i32::try_from(one.attempt.n).unwrap_or(i32::MAX)
+}
+
+async fn settle_postgres(
+    postgres: &Postgres,
+    batch: &[Settlement],
+    lapsed_only: bool,
+) -> Result<Vec<(Uuid, i64)>, StoreError> {
+    let written: Vec<Written<'_>> = batch.iter().map(|one| written(&one.verdict)).collect();
+    let errors: Vec<Option<String>> =
+        batch.iter().map(|one| one.attempt.error.as_deref().map(text)).collect();
+    let causes: Vec<Option<String>> = written.iter().map(|one| one.cause.map(text)).collect();
+    let responses: Vec<Option<&[u8]>> =
+        batch.iter().map(|one| one.attempt.response.as_deref()).collect();
+    Ok(sqlx::query_as(SETTLE_POSTGRES)
+        .bind(batch.iter().map(|one| one.delivery).collect::<Vec<_>>())
+        .bind(batch.iter().map(|one| one.epoch).collect::<Vec<_>>())
+        .bind(written.iter().map(|one| one.state.as_str()).collect::<Vec<_>>())
+        .bind(written.iter().map(|one| one.after).collect::<Vec<_>>())
+        .bind(written.iter().map(|one| one.counts).collect::<Vec<_>>())
+        .bind(&causes)
+        .bind(batch.iter().map(number).collect::<Vec<_>>())
+        .bind(batch.iter().map(millis).collect::<Vec<_>>())
+        .bind(batch.iter().map(|one| one.attempt.outcome.as_str()).collect::<Vec<_>>())
+        .bind(batch.iter().map(|one| one.attempt.status).collect::<Vec<_>>())
+        .bind(&errors)
+        .bind(&responses)
+        .bind(lapsed_only)
+        .fetch_all(&postgres.shared)
+        .await?)
+}
+
+async fn settle_sqlite(
+    sqlite: &Sqlite,
+    batch: &[Settlement],
+    lapsed_only: bool,
+) -> Result<Vec<(Uuid, i64)>, StoreError> {
+    let mut transaction = sqlite.writer.begin_with("BEGIN IMMEDIATE").await?;
+    let mut done = Vec::with_capacity(batch.len());
+    for one in batch {
+        let written = written(&one.verdict);
+        let row = sqlx::query(SETTLE_SQLITE)
+            .bind(one.delivery)
+            .bind(one.epoch)
+            .bind(written.state.as_str())
+            .bind(written.after)
+            .bind(written.counts)
+            .bind(written.cause.map(text))
+            .bind(lapsed_only)
+            .fetch_optional(&mut *transaction)
+            .await?;
+        let Some(row) = row else { continue };
+        let leased_at: Option<String> = get(&row, "leased_at")?;
+        sqlx::query(INSERT_ATTEMPT)
+            .bind(one.delivery)
+            .bind(number(one))
+            .bind(one.epoch)
+            .bind(leased_at)
+            .bind(millis(one))
+            .bind(one.attempt.outcome.as_str())
+            .bind(one.attempt.status)
+            .bind(one.attempt.error.as_deref().map(text))
+            .bind(one.attempt.response.as_deref())
+            .execute(&mut *transaction)
+            .await?;
+        done.push((one.delivery, one.epoch));
+    }
+    transaction.commit().await?;
+    Ok(done)
+}
+
+/// The same failure for another row of the batch; the first error can't be cloned.
+fn again(error: &StoreError) -> StoreError {
+    let text = match std::error::Error::source(error) {
+        Some(source) => format!("{error}: {source}"),
+        None => error.to_string(),
+    };
+    match error {
+        StoreError::Transient(_) => StoreError::Transient(sqlx::Error::Protocol(text)),
+        StoreError::Broken(_) => StoreError::Broken(sqlx::Error::Protocol(text)),
+        StoreError::Unreadable(_) => StoreError::Unreadable(text),
+        StoreError::Invariant(_) => StoreError::Invariant(text),
+        StoreError::Invalid(_) => StoreError::Invalid(text),
+    }
+}

@@ -1,0 +1,12 @@
+UPDATE delivery
+   SET state = 'leased', lease_epoch = lease_epoch + 1, attempts = attempts + 1,
+       leased_at = strftime('%Y-%m-%d %H:%M:%f', 'now'),
+       lease_until = strftime('%Y-%m-%d %H:%M:%f', 'now', ?3 || ' seconds'),
+       leased_by = ?4
+ WHERE id IN (SELECT id
+                FROM delivery
+               WHERE state = 'pending' AND handler = ?1 AND due_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
+               ORDER BY due_at, id
+               LIMIT ?2)
+RETURNING id, event_id, handler, lease_epoch, attempts, attempts_before,
+          (julianday('now') - julianday(opened_at)) * 86400.0 AS open_for

@@ -1,0 +1,215 @@
+//! Deleting what has expired, in batches, by one replica at a time.
+
+use std::time::{Duration, Instant};
+
+use chrono::{DateTime, Utc};
+use entity::Name;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{CleanupSettings, UpkeepParts, schedule};
+use crate::metric::Metrics;
+use crate::store::cleanup::Cursor;
+use crate::store::rejection::RING_BYTES_MAX;
+use crate::store::upkeep_run::RunEnd;
+use crate::store::{Retention, Store, StoreError, Swept};
+
+/// The chore's name in `upkeep_run`.
+pub const CHORE: &str = "cleanup";
+
+/// How long a run's claim holds without renewal. It is renewed with each batch.
+const LEASE: Duration = Duration::from_secs(60);
+
+/// How one cleanup went.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Cleaned {
+    /// It ran to its end, or until its time was up (then more is left).
+    Ran {
+        /// What it deleted.
+        swept: Swept,
+        /// Whether expired rows are left for the next run.
+        more: bool,
+    },
+    /// Another replica runs it, or has run it since the schedule struck.
+    NotOurs,
+}
+
+/// What a cleanup works with.
+#[derive(Debug, Clone, Copy)]
+pub struct Cleanup<'a> {
+    /// The tables.
+    pub store: &'a Store,
+    /// When and how to delete.
+    pub settings: &'a CleanupSettings,
+    /// What has expired.
+    pub retention: Retention,
+    /// The sources whose rings of rejections are trimmed.
+    pub sources: &'a [Name],
+    /// Names this replica in `upkeep_run.worker`.
+    pub worker: &'a str,
+    /// Counts what was deleted, where somebody watches.
+    pub metrics: Option<&'a Metrics>,
+}
+
+/// Runs a cleanup if the schedule struck since we first looked, in its window, and nobody ran it.
+///
+/// `since` is set by the first look that reaches the database: a strike before it is not caught up
+/// on, so that a daemon that starts at a busy hour doesn't begin with a cleanup.
+pub(super) async fn tick(
+    parts: &UpkeepParts,
+    since: &mut Option<DateTime<Utc>>,
+    stop: &CancellationToken,
+) {
+    let now = match parts.store.probe().await {
+        Ok(probe) => probe.now,
+        Err(error) => {
+            tracing::warn!(error = %error, "no cleanup now: the database can't be asked");
+            return;
+        }
+    };
+    let since = *since.get_or_insert(now);
+    if !schedule::within(parts.cleanup.window, now) {
+        return;
+    }
+    let slot = match schedule::last_strike(&parts.cleanup.schedule, now) {
+        Ok(slot) if slot < since => return,
+        Ok(slot) => Some(slot),
+        Err(error) => {
+            tracing::error!(error = %error, "the cleanup schedule never struck");
+            return;
+        }
+    };
+    let cleanup = Cleanup {
+        store: &parts.store,
+        settings: &parts.cleanup,
+        retention: parts.retention,
+        sources: &parts.sources,
+        worker: &parts.id,
+        metrics: Some(&parts.metrics),
+    };
+    if let Err(error) = cleanup.run(slot, stop).await {
+        tracing::error!(error = %error, cause = ?std::error::Error::source(&error), "the cleanup failed");
+    }
+}
+
+impl Cleanup<'_> {
+    /// Claims the chore and deletes what has expired, batch by batch, with the settings' pause in
+    /// between, until nothing is left, the settings' time is up, or `stop`.
+    ///
+    /// `slot` is when the schedule last struck; `None` runs at once unless somebody else is at it.
+    /// The run is recorded in `upkeep_run` with what it deleted, whatever its end.
+    pub async fn run(
+        &self,
+        slot: Option<DateTime<Utc>>,
+        stop: &CancellationToken,
+    ) -> Result<Cleaned, StoreError> {
+        let Some(run) = self.store.begin_run(CHORE, self.worker, LEASE, slot).await? else {
+            return Ok(Cleaned::NotOurs);
+        };
+        let begun = Instant::now();
+        let mut swept = Swept::default();
+        let done = self.sweep(run, &mut swept, begun, stop).await;
+        let end = match &done {
+            Ok(true) => RunEnd::Partial,
+            Ok(false) => RunEnd::Done,
+            Err(error) => RunEnd::Failed(error.to_string()),
+        };
+        self.store.finish_run(run, end, swept).await?;
+        let more = done?;
+        if let Some(metrics) = self.metrics {
+            metrics.cleanup_succeeded();
+        }
+        tracing::info!(
+            cleanup.events = swept.events,
+            cleanup.bodies = swept.bodies,
+            cleanup.rejections = swept.rejections,
+            cleanup.duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
+            cleanup.more = more,
+            "cleanup deleted {} events, {} bodies, {} rejections",
+            swept.events,
+            swept.bodies,
+            swept.rejections
+        );
+        Ok(Cleaned::Ran { swept, more })
+    }
+
+    /// Deletes until done (false) or out of time (true).
+    async fn sweep(
+        &self,
+        run: Uuid,
+        swept: &mut Swept,
+        begun: Instant,
+        stop: &CancellationToken,
+    ) -> Result<bool, StoreError> {
+        for source in self.sources {
+            let trimmed = self.store.trim_rejections(source.clone(), RING_BYTES_MAX).await?;
+            self.count("rejection", trimmed);
+            swept.rejections += trimmed;
+        }
+        let limit = self.settings.batch.max(1);
+        let mut cursor = Cursor::START;
+        loop {
+            let batch = self.store.sweep_events(limit, self.retention.dead, cursor).await?;
+            cursor = batch.next;
+            swept.events += batch.deleted;
+            self.count("event", batch.deleted);
+            if batch.scanned < u64::from(limit) {
+                break;
+            }
+            if self.pause(run, *swept, begun, stop).await? {
+                return Ok(true);
+            }
+        }
+        let mut cursor = Cursor::START;
+        loop {
+            let batch = self.store.sweep_bodies(limit, cursor).await?;
+            cursor = batch.next;
+            swept.bodies += batch.deleted;
+            self.count("event_body", batch.deleted);
+            if batch.scanned < u64::from(limit) {
+                break;
+            }
+            if self.pause(run, *swept, begun, stop).await? {
+                return Ok(true);
+            }
+        }
+        loop {
+            let deleted = self.store.sweep_rejections(limit, self.retention.rejections).await?;
+            swept.rejections += deleted;
+            self.count("rejection", deleted);
+            if deleted < u64::from(limit) {
+                return Ok(false);
+            }
+            if self.pause(run, *swept, begun, stop).await? {
+                return Ok(true);
+            }
+        }
+    }
+
+    fn count(&self, table: &'static str, rows: u64) {
+        if let Some(metrics) = self.metrics {
+            metrics.cleanup_rows(table, rows);
+        }
+    }
+
+    /// Lets others have the database; true when the run must end.
+    async fn pause(
+        &self,
+        run: Uuid,
+        swept: Swept,
+        begun: Instant,
+        stop: &CancellationToken,
+    ) -> Result<bool, StoreError> {
+        if begun.elapsed() >= self.settings.max_run {
+            return Ok(true);
+        }
+        tokio::select! {
+            () = tokio::time::sleep(self.settings.pause) => {}
+            () = stop.cancelled() => return Ok(true),
+        }
+        if self.store.renew_run(run, LEASE, swept).await? {
+            return Ok(false);
+        }
+        Err(StoreError::Invalid("another replica took this cleanup over".to_owned()))
+    }
+}

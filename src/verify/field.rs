@@ -1,0 +1,296 @@
+//! A place in a request where one value stands.
+//!
+//! Reading from a body happens before its proof only where the scheme's signature, time, id or
+//! signed content lies there; nothing else that is read then leaves this room.
+
+use std::borrow::Cow;
+use std::fmt;
+
+use bytes::Bytes;
+
+use super::json::{self, Pointer};
+use crate::received::{Headers, Received};
+
+/// A place in a request.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Field {
+    /// A header, by its lower-case name.
+    Header(String),
+    /// A query parameter.
+    Query(String),
+    /// A field of a form body.
+    Form(String),
+    /// A value inside of the JSON that a form field holds.
+    FormJson(String, Pointer),
+    /// A value inside of a JSON body.
+    Body(Pointer),
+}
+
+/// What stands in the place of a value that must not be kept.
+const HIDDEN: &str = "(hidden)";
+
+/// Why a field has no one value.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(crate) enum Unreadable {
+    /// It stands more than once.
+    Repeated,
+    /// What holds it can't be read.
+    Malformed(String),
+}
+
+impl fmt::Display for Unreadable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Repeated => f.write_str("it stands more than once"),
+            Self::Malformed(why) => f.write_str(why),
+        }
+    }
+}
+
+impl fmt::Display for Field {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Header(name) => write!(f, "header:{name}"),
+            Self::Query(name) => write!(f, "query:{name}"),
+            Self::Form(name) => write!(f, "form:{name}"),
+            Self::FormJson(name, pointer) => write!(f, "form:{name}:{}", pointer.as_str()),
+            Self::Body(pointer) => write!(f, "body:{}", pointer.as_str()),
+        }
+    }
+}
+
+impl Field {
+    /// Reads `header:NAME`, `query:NAME`, `form:NAME`, `form:NAME:/pointer` or `body:/pointer`.
+    pub(crate) fn parse(text: &str) -> Result<Self, String> {
+        let (place, name) = text.split_once(':').unwrap_or((text, ""));
+        match place {
+            "header" | "query" | "form" if name.is_empty() => {
+                Err(format!("`{text}` names nothing: write `{place}:NAME`"))
+            }
+            "header" if !name.bytes().all(is_token) => {
+                Err(format!("`{name}` can't be the name of a header"))
+            }
+            "header" => Ok(Self::Header(name.to_ascii_lowercase())),
+            "query" => Ok(Self::Query(name.to_owned())),
+            "form" => match name.find(":/") {
+                Some(at) => Pointer::parse(&name[at + 1..])
+                    .map(|p| Self::FormJson(name[..at].to_owned(), p)),
+                None => Ok(Self::Form(name.to_owned())),
+            },
+            "body" => Pointer::parse(name).map(Self::Body),
+            _ => Err(format!(
+                "`{text}` is not a place: write header:NAME, query:NAME, form:NAME or body:/pointer"
+            )),
+        }
+    }
+
+    /// Whether it lies in the body.
+    pub(crate) fn is_in_body(&self) -> bool {
+        match self {
+            Self::Form(_) | Self::FormJson(..) | Self::Body(_) => true,
+            Self::Header(_) | Self::Query(_) => false,
+        }
+    }
+
+    /// Its one value, or `None` when it isn't there (or is JSON's null).
+    pub(crate) fn read<'a>(
+        &self,
+        received: &'a Received,
+    ) -> Result<Option<Cow<'a, [u8]>>, Unreadable> {
+        match self {
+            Self::Header(name) => received
+                .headers
+                .one(name)
+                .map(|value| value.map(|value| Cow::Borrowed(value.as_ref())))
+                .map_err(|_| Unreadable::Repeated),
+            Self::Query(name) => one_pair(query_of(&received.target), name),
+            Self::Form(name) => one_pair(&received.body, name),
+            Self::Body(pointer) => one_value(&received.body, pointer).map(|v| v.map(Cow::Owned)),
+            Self::FormJson(name, pointer) => match one_pair(&received.body, name)? {
+                Some(document) => one_value(&document, pointer).map(|v| v.map(Cow::Owned)),
+                None => Ok(None),
+            },
+        }
+    }
+
+    /// Overwrites its values in the head of a request; one in the body is left, because bodies are
+    /// kept byte for byte.
+    pub(crate) fn conceal(&self, received: &mut Received) {
+        match self {
+            Self::Header(name) => received.headers.overwrite(name, HIDDEN.as_bytes()),
+            Self::Query(name) => {
+                let Some((path, query)) = received.target.split_once('?') else { return };
+                let pairs = form_urlencoded::parse(query.as_bytes()).map(|(key, value)| {
+                    if key == *name { (key, HIDDEN.into()) } else { (key, value) }
+                });
+                let query =
+                    form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
+                received.target = format!("{path}?{query}");
+            }
+            Self::Form(_) | Self::FormJson(..) | Self::Body(_) => {}
+        }
+    }
+
+    /// Writes its value, in place of any that is there. For signing.
+    pub(crate) fn put(&self, received: &mut Received, value: &str) -> Result<(), String> {
+        match self {
+            Self::Header(name) => {
+                let mut headers = Headers::new();
+                for (other, line) in received.headers.iter().filter(|(other, _)| other != name) {
+                    headers.push(other, line.clone());
+                }
+                headers.push(name, Bytes::copy_from_slice(value.as_bytes()));
+                received.headers = headers;
+                Ok(())
+            }
+            Self::Query(name) => {
+                let target = received.target.clone();
+                let (path, query) = target.split_once('?').unwrap_or((&target, ""));
+                received.target = format!("{path}?{}", with_pair(query.as_bytes(), name, value));
+                Ok(())
+            }
+            Self::Form(name) => {
+                received.body = Bytes::from(with_pair(&received.body, name, value));
+                Ok(())
+            }
+            Self::FormJson(..) | Self::Body(_) => {
+                Err(format!("{self} is missing, and only you can put it into the body"))
+            }
+        }
+    }
+}
+
+fn is_token(b: u8) -> bool {
+    b.is_ascii_alphanumeric() || b"!#$%&'*+-.^_`|~".contains(&b)
+}
+
+/// The query of a request's target.
+pub(crate) fn query_of(target: &str) -> &[u8] {
+    target.split_once('?').map_or(&[], |(_, query)| query.as_bytes())
+}
+
+/// Whether `bytes` can be a form: UTF-8, and every `%` begins two hex digits. Lenient parsers keep
+/// a bad escape as it stands, so two parsers could read two values.
+pub(crate) fn check_form(bytes: &[u8]) -> Result<(), &'static str> {
+    if std::str::from_utf8(bytes).is_err() {
+        return Err("it is not UTF-8");
+    }
+    let mut rest = bytes;
+    while let Some(at) = rest.iter().position(|b| *b == b'%') {
+        let digits = rest.get(at + 1..at + 3);
+        if !digits.is_some_and(|d| d.iter().all(u8::is_ascii_hexdigit)) {
+            return Err("a `%` stands without two hex digits");
+        }
+        rest = &rest[at + 3..];
+    }
+    Ok(())
+}
+
+/// The one value of `name` in a form or query.
+pub(crate) fn one_pair<'a>(
+    pairs: &'a [u8],
+    name: &str,
+) -> Result<Option<Cow<'a, [u8]>>, Unreadable> {
+    check_form(pairs).map_err(|why| Unreadable::Malformed(format!("the form: {why}")))?;
+    let mut found = form_urlencoded::parse(pairs).filter(|(key, _)| key == name);
+    let first = found.next();
+    if found.next().is_some() {
+        return Err(Unreadable::Repeated);
+    }
+    // What isn't UTF-8 behind its escapes is decoded to this: many values would look like one, and
+    // one event be taken for a copy of another.
+    if first.as_ref().is_some_and(|(_, value)| value.contains(char::REPLACEMENT_CHARACTER)) {
+        return Err(Unreadable::Malformed("the form: the value is not UTF-8".to_owned()));
+    }
+    Ok(first.map(|(_, value)| match value {
+        Cow::Borrowed(text) => Cow::Borrowed(text.as_bytes()),
+        Cow::Owned(text) => Cow::Owned(text.into_bytes()),
+    }))
+}
+
+fn one_value(document: &[u8], pointer: &Pointer) -> Result<Option<Vec<u8>>, Unreadable> {
+    let found = json::scan(document, &[pointer])
+        .map_err(|error| Unreadable::Malformed(format!("the body is not JSON: {error}")))?;
+    if found.is_ambiguous(0) {
+        return Err(Unreadable::Repeated);
+    }
+    let Some(hit) = found.hits.into_iter().next().flatten() else { return Ok(None) };
+    if hit.kind == json::Kind::Null {
+        return Ok(None);
+    }
+    match hit.text(document) {
+        Some(text) => Ok(Some(text.into_owned().into_bytes())),
+        None => Err(Unreadable::Malformed("it is neither text nor number".to_owned())),
+    }
+}
+
+fn with_pair(pairs: &[u8], name: &str, value: &str) -> String {
+    let mut out = form_urlencoded::Serializer::new(String::new());
+    out.extend_pairs(form_urlencoded::parse(pairs).filter(|(key, _)| key != name));
+    out.append_pair(name, value);
+    out.finish()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn request(target: &str, body: &'static str) -> Received {
+        let mut headers = Headers::new();
+        headers.push("X-One", Bytes::from_static(b"1"));
+        headers.push("x-two", Bytes::from_static(b"a"));
+        headers.push("X-Two", Bytes::from_static(b"a"));
+        Received {
+            method: "POST".to_owned(),
+            target: target.to_owned(),
+            headers,
+            body: Bytes::from_static(body.as_bytes()),
+            peer: None,
+            arrived_at: chrono::DateTime::UNIX_EPOCH,
+        }
+    }
+
+    fn read(place: &str, request: &Received) -> Result<Option<String>, Unreadable> {
+        let value = Field::parse(place).expect("a place").read(request)?;
+        Ok(value.map(|value| String::from_utf8(value.into_owned()).expect("text")))
+    }
+
+    #[test]
+    fn a_field_has_one_value_or_says_why_not() {
+        let form = request("/in/x?a=1&b=%C3%A9+x&c=1&c=1&d", "p=%7B%22t%22%3A+7%7D&q=1&q=2&r=");
+        let json = request("/in/x", r#"{"a":{"b":"c"},"n":null,"d":1,"d":2,"o":{}}"#);
+        let some = |text: &str| Ok(Some(text.to_owned()));
+        assert_eq!(read("header:X-One", &form), some("1"));
+        assert_eq!(read("header:x-none", &form), Ok(None));
+        assert_eq!(read("header:x-two", &form), Err(Unreadable::Repeated));
+        assert_eq!(read("query:b", &form), some("é x"));
+        assert_eq!(read("query:c", &form), Err(Unreadable::Repeated));
+        assert_eq!(read("query:d", &form), some(""));
+        assert_eq!(read("form:p:/t", &form), some("7"));
+        assert_eq!(read("form:q", &form), Err(Unreadable::Repeated));
+        assert_eq!(read("form:none:/t", &form), Ok(None));
+        assert_eq!(read("body:/a/b", &json), some("c"));
+        assert_eq!(read("body:/n", &json), Ok(None));
+        assert_eq!(read("body:/d", &json), Err(Unreadable::Repeated));
+        assert!(matches!(read("body:/o", &json), Err(Unreadable::Malformed(_))));
+        assert!(matches!(read("body:/a", &form), Err(Unreadable::Malformed(_))));
+        assert!(matches!(read("query:a", &request("/?a=%zz", "")), Err(Unreadable::Malformed(_))));
+    }
+
+    #[test]
+    fn what_is_put_is_what_is_read() {
+        for place in ["header:x-two", "header:new", "query:c", "form:q"] {
+            let mut request = request("/in/x?c=1&c=2", "q=1&q=2&r=");
+            let field = Field::parse(place).expect("a place");
+            field.put(&mut request, "a&b=é").expect("can be put");
+            assert_eq!(read(place, &request), Ok(Some("a&b=é".to_owned())), "{place}");
+        }
+    }
+
+    #[test]
+    fn a_place_that_names_nothing_is_refused() {
+        for bad in ["", "header:", "header:a b", "body:", "body:id", "cookie:x", "x-header"] {
+            assert!(Field::parse(bad).is_err(), "{bad}");
+        }
+    }
+}

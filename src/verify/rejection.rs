@@ -1,0 +1,121 @@
+//! Why a request was refused at the door.
+
+use std::fmt;
+
+/// The stable codes of refusals: part of the contract with users, scripts and dashboards.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Code {
+    /// No signature, or an empty one.
+    SignatureMissing,
+    /// The signature, or what it covers, can't be read; or a header that must stand once stands twice.
+    SignatureMalformed,
+    /// No secret makes this signature.
+    SignatureMismatch,
+    /// No timestamp where the scheme signs one.
+    TimestampMissing,
+    /// Authentic, but older than the tolerance.
+    TimestampStale,
+    /// Authentic, but from the future.
+    TimestampFuture,
+    /// No readable id.
+    IdMissing,
+    /// The body isn't what the source declares.
+    BodyMalformed,
+    /// The body is longer than allowed.
+    BodyTooLarge,
+    /// The body did not arrive in time.
+    BodyTimeout,
+    /// A media type that the source doesn't take.
+    ContentType,
+    /// No such source.
+    UnknownSource,
+    /// The id came before with another body.
+    IdConflict,
+    /// An address that the source doesn't take.
+    IpDenied,
+    /// Too many failed verifications.
+    RateLimited,
+    /// Too much is waiting.
+    Overloaded,
+    /// The database is away.
+    StoreUnavailable,
+}
+
+impl Code {
+    /// Every code, in the contract's order.
+    pub const ALL: [Self; 17] = [
+        Self::SignatureMissing,
+        Self::SignatureMalformed,
+        Self::SignatureMismatch,
+        Self::TimestampMissing,
+        Self::TimestampStale,
+        Self::TimestampFuture,
+        Self::IdMissing,
+        Self::BodyMalformed,
+        Self::BodyTooLarge,
+        Self::BodyTimeout,
+        Self::ContentType,
+        Self::UnknownSource,
+        Self::IdConflict,
+        Self::IpDenied,
+        Self::RateLimited,
+        Self::Overloaded,
+        Self::StoreUnavailable,
+    ];
+
+    /// The stable text.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::SignatureMissing => "signature_missing",
+            Self::SignatureMalformed => "signature_malformed",
+            Self::SignatureMismatch => "signature_mismatch",
+            Self::TimestampMissing => "timestamp_missing",
+            Self::TimestampStale => "timestamp_stale",
+            Self::TimestampFuture => "timestamp_future",
+            Self::IdMissing => "id_missing",
+            Self::BodyMalformed => "body_malformed",
+            Self::BodyTooLarge => "body_too_large",
+            Self::BodyTimeout => "body_timeout",
+            Self::ContentType => "content_type",
+            Self::UnknownSource => "unknown_source",
+            Self::IdConflict => "id_conflict",
+            Self::IpDenied => "ip_denied",
+            Self::RateLimited => "rate_limited",
+            Self::Overloaded => "overloaded",
+            Self::StoreUnavailable => "store_unavailable",
+        }
+    }
+}
+
+impl fmt::Display for Code {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(self.as_str())
+    }
+}
+
+/// Why a request was refused.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Rejection {
+    /// The stable code.
+    pub code: Code,
+    /// The reason in a sentence. Names what the source's settings name, never a value that the
+    /// request brought, and never what the right signature was.
+    pub detail: String,
+}
+
+impl Rejection {
+    /// Joins a code with its reason.
+    #[must_use]
+    pub fn new(code: Code, detail: impl Into<String>) -> Self {
+        Self { code, detail: detail.into() }
+    }
+}
+
+impl fmt::Display for Rejection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{}: {}", self.code, self.detail)
+    }
+}
+
+impl std::error::Error for Rejection {}

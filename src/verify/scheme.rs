@@ -1,0 +1,233 @@
+//! A compiled scheme: how requests of one source prove where they come from.
+
+use chrono::{DateTime, Utc};
+
+use super::Proof;
+use super::field::Field;
+use super::hmac::HmacScheme;
+use super::rejection::{Code, Rejection};
+use super::token::{AUTHORIZATION, BasicScheme, TokenScheme};
+use crate::received::Received;
+
+/// How requests of one source prove where they come from.
+#[derive(Debug, Clone)]
+pub(crate) enum Scheme {
+    /// A MAC.
+    Hmac(Box<HmacScheme>),
+    /// A token.
+    Token(TokenScheme),
+    /// HTTP Basic.
+    Basic(BasicScheme),
+    /// Everything is accepted, because the operator wrote so.
+    Unsigned,
+    /// The first that accepts.
+    Any(Vec<Scheme>),
+    /// All must accept.
+    All(Vec<Scheme>),
+}
+
+/// How much of the body a scheme's signature covers.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Integrity {
+    /// Nothing: who holds a captured request can send any body with it.
+    None,
+    /// Some of its values.
+    Partial,
+    /// Every byte.
+    Full,
+}
+
+impl Integrity {
+    /// `full`, `partial` or `none`.
+    #[must_use]
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::None => "none",
+            Self::Partial => "partial",
+            Self::Full => "full",
+        }
+    }
+}
+
+impl Scheme {
+    /// Accepts or refuses a request as of `now`.
+    pub(crate) fn verify(
+        &self,
+        received: &Received,
+        now: DateTime<Utc>,
+    ) -> Result<Proof, Rejection> {
+        match self {
+            Self::Hmac(scheme) => scheme.verify(received, now),
+            Self::Token(scheme) => scheme.verify(received),
+            Self::Basic(scheme) => scheme.verify(received),
+            Self::Unsigned => Ok(Proof::mint(None, None)),
+            Self::Any(members) => any(members, received, now),
+            Self::All(members) => all(members, received, now),
+        }
+    }
+
+    /// Makes `received` one that [`Scheme::verify`] accepts as of `now`.
+    pub(crate) fn sign(
+        &self,
+        received: &mut Received,
+        now: DateTime<Utc>,
+        secret: usize,
+        fresh_id: &str,
+    ) -> Result<(), String> {
+        match self {
+            Self::Hmac(scheme) => scheme.sign(received, now, secret, fresh_id),
+            Self::Token(scheme) => scheme.sign(received, secret),
+            Self::Basic(scheme) => scheme.sign(received, secret),
+            Self::Unsigned => Ok(()),
+            Self::Any(members) => match members.first() {
+                Some(member) => member.sign(received, now, secret, fresh_id),
+                None => Err("the scheme is empty".to_owned()),
+            },
+            // Members with secrets of their own have them pinned; the caller's choice is for those
+            // that share one.
+            Self::All(members) => members.iter().try_for_each(|member| {
+                let pinned = member.first_secret().filter(|_| !member.has_secret(secret));
+                member.sign(received, now, pinned.unwrap_or(secret), fresh_id)
+            }),
+        }
+    }
+
+    /// How much of the body is covered, whichever way a request is accepted.
+    pub(crate) fn integrity(&self) -> Integrity {
+        match self {
+            Self::Hmac(scheme) if scheme.content.has_body() => Integrity::Full,
+            Self::Hmac(scheme) if scheme.content.has_part_of_body() => Integrity::Partial,
+            Self::Hmac(_) | Self::Token(_) | Self::Basic(_) | Self::Unsigned => Integrity::None,
+            Self::Any(members) => {
+                members.iter().map(Self::integrity).min().unwrap_or(Integrity::None)
+            }
+            Self::All(members) => {
+                members.iter().map(Self::integrity).max().unwrap_or(Integrity::None)
+            }
+        }
+    }
+
+    /// Whether `field` is signed, whichever way a request is accepted.
+    pub(crate) fn signs(&self, field: &Field) -> bool {
+        match self {
+            Self::Hmac(scheme) => {
+                let content = &scheme.content;
+                content.has_field(field)
+                    || (content.names_id() && scheme.id.as_ref() == Some(field))
+                    || (content.names_timestamp()
+                        && scheme.clock.as_ref().and_then(|c| c.from.as_ref()) == Some(field))
+            }
+            Self::Token(_) | Self::Basic(_) | Self::Unsigned => false,
+            Self::Any(members) => members.iter().all(|member| member.signs(field)),
+            Self::All(members) => members.iter().any(|member| member.signs(field)),
+        }
+    }
+
+    /// Whether every way in yields a signed id.
+    pub(crate) fn has_signed_id(&self) -> bool {
+        match self {
+            Self::Hmac(scheme) => scheme.id.as_ref().is_some_and(|id| self.signs(id)),
+            Self::Token(_) | Self::Basic(_) | Self::Unsigned => false,
+            Self::Any(members) => members.iter().all(Self::has_signed_id),
+            Self::All(members) => members.iter().any(Self::has_signed_id),
+        }
+    }
+
+    /// Where the signed id stands: one place for each way in.
+    pub(crate) fn id_fields(&self) -> Vec<&Field> {
+        match self {
+            Self::Hmac(scheme) => scheme.id.iter().collect(),
+            Self::Token(_) | Self::Basic(_) | Self::Unsigned => Vec::new(),
+            Self::Any(members) | Self::All(members) => {
+                members.iter().flat_map(Self::id_fields).collect()
+            }
+        }
+    }
+
+    /// Whether some way in judges a signed time.
+    pub(crate) fn has_clock(&self) -> bool {
+        match self {
+            Self::Hmac(scheme) => scheme.clock.as_ref().is_some_and(|clock| clock.signed),
+            Self::Token(_) | Self::Basic(_) | Self::Unsigned => false,
+            Self::Any(members) | Self::All(members) => members.iter().any(Self::has_clock),
+        }
+    }
+
+    /// Overwrites what in the head of a request would let its holder send another body: tokens, and
+    /// signatures that don't cover the body. What lies in the body stays.
+    pub(crate) fn conceal(&self, received: &mut Received) {
+        match self {
+            Self::Hmac(_) if self.integrity() == Integrity::Full => {}
+            Self::Hmac(scheme) => scheme.from.conceal(received),
+            Self::Token(scheme) => scheme.from.conceal(received),
+            Self::Basic(_) => Field::Header(AUTHORIZATION.to_owned()).conceal(received),
+            Self::Unsigned => {}
+            Self::Any(members) | Self::All(members) => {
+                members.iter().for_each(|member| member.conceal(received));
+            }
+        }
+    }
+
+    /// Whether it accepts everything.
+    pub(crate) fn is_unsigned(&self) -> bool {
+        matches!(self, Self::Unsigned)
+    }
+
+    fn positions(&self) -> Vec<usize> {
+        match self {
+            Self::Hmac(scheme) => scheme.keys.iter().map(|(position, _)| *position).collect(),
+            Self::Token(TokenScheme { secrets, .. }) | Self::Basic(BasicScheme { secrets }) => {
+                secrets.iter().map(|(position, _)| *position).collect()
+            }
+            Self::Unsigned => Vec::new(),
+            Self::Any(members) | Self::All(members) => {
+                members.iter().flat_map(Self::positions).collect()
+            }
+        }
+    }
+
+    fn first_secret(&self) -> Option<usize> {
+        self.positions().first().copied()
+    }
+
+    /// Whether it uses the secret at this position.
+    pub(crate) fn has_secret(&self, position: usize) -> bool {
+        self.positions().contains(&position)
+    }
+}
+
+/// The first proof. When there is none, the refusal of the first member whose signature was there at
+/// all: "the other header is missing" would help nobody.
+fn any(members: &[Scheme], received: &Received, now: DateTime<Utc>) -> Result<Proof, Rejection> {
+    let mut refusal: Option<Rejection> = None;
+    for member in members {
+        match member.verify(received, now) {
+            Ok(proof) => return Ok(proof),
+            Err(new) => {
+                let says_more = |old: &Rejection| {
+                    old.code == Code::SignatureMissing && new.code != Code::SignatureMissing
+                };
+                if refusal.as_ref().is_none_or(says_more) {
+                    refusal = Some(new);
+                }
+            }
+        }
+    }
+    Err(refusal
+        .unwrap_or_else(|| Rejection::new(Code::SignatureMissing, "the scheme accepts nothing")))
+}
+
+/// All proofs as one: the first secret that matched, and the first signed id.
+fn all(members: &[Scheme], received: &Received, now: DateTime<Utc>) -> Result<Proof, Rejection> {
+    let mut secret = None;
+    let mut signed_id = None;
+    for member in members {
+        let proof = member.verify(received, now)?;
+        secret = secret.or(proof.secret);
+        signed_id = signed_id.or(proof.signed_id);
+    }
+    if members.is_empty() {
+        return Err(Rejection::new(Code::SignatureMissing, "the scheme accepts nothing"));
+    }
+    Ok(Proof::mint(secret, signed_id))
+}

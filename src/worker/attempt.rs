@@ -1,0 +1,178 @@
+//! One try: the handler's call under a deadline, a panic guard and a lease, and its settlement.
+
+use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use futures::FutureExt;
+use tokio::sync::OwnedSemaphorePermit;
+
+use super::settle::{Attempted, Ending, Judged, judge};
+use super::{Callee, Shared};
+use crate::event::Event;
+use crate::handler::Context;
+use crate::store::{AttemptRecord, Claimed, Settled, Settlement, Verdict};
+
+/// How long a settlement may still take once the daemon has cut its calls off.
+const SETTLE_GRACE: Duration = Duration::from_secs(5);
+
+/// Calls the handler and settles. Holds `permit` until the outcome is durable, so that a database
+/// that takes no settlements stops the claiming too.
+pub(super) async fn run(
+    shared: Arc<Shared>,
+    callee: Callee,
+    mut claim: Claimed,
+    permit: OwnedSemaphorePermit,
+) {
+    let lost = shared.leases.hold(claim.delivery, claim.epoch, callee.lease);
+    let event = claim.event.take();
+    let begun = Instant::now();
+    let context = Context {
+        delivery: claim.delivery,
+        handler: callee.name.clone(),
+        attempt: claim.attempt,
+        epoch: claim.epoch,
+        timeout: callee.timeout,
+        cancelled: lost.clone(),
+    };
+    let ending = tokio::select! {
+        // A call that has just ended is settled, even when the lease was lost in the same moment.
+        biased;
+        ending = call(&callee, event.as_ref(), &context) => Some(ending),
+        () = lost.cancelled() => None,
+        () = shared.stop.calls.cancelled() => Some(Ending::Interrupted),
+    };
+    let took = begun.elapsed();
+    if let Some(ending) = ending {
+        shared.leases.settling(claim.delivery, claim.epoch);
+        let open_for = claim.open_for.saturating_add(took);
+        let attempted = Attempted { ending, tried: claim.tried, open_for };
+        let judged = judge(attempted, &callee.retry, rand::random());
+        settle(&shared, &callee, &claim, event.as_ref(), judged, took).await;
+    }
+    shared.leases.release(claim.delivery, claim.epoch);
+    drop(permit);
+    // There is room again, and a retry may be due sooner than the claiming loop thinks.
+    shared.wake.notify_one();
+}
+
+async fn call(callee: &Callee, event: Option<&Event>, context: &Context) -> Ending {
+    let Some(event) = event else { return Ending::NoBody };
+    // The handler's own code runs within the async block, so that a panic before its first await is
+    // caught as well.
+    let guarded =
+        AssertUnwindSafe(async { callee.handler.handle(event, context).await }).catch_unwind();
+    match tokio::time::timeout(callee.timeout, guarded).await {
+        Ok(Ok(outcome)) => Ending::Returned(outcome),
+        Ok(Err(panic)) => Ending::Panicked(panic_text(panic.as_ref())),
+        Err(_) => Ending::TimedOut(callee.timeout),
+    }
+}
+
+fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+    panic
+        .downcast_ref::<&str>()
+        .map(|text| (*text).to_owned())
+        .or_else(|| panic.downcast_ref::<String>().cloned())
+        .unwrap_or_else(|| "without a text".to_owned())
+}
+
+async fn settle(
+    shared: &Shared,
+    callee: &Callee,
+    claim: &Claimed,
+    event: Option<&Event>,
+    judged: Judged,
+    took: Duration,
+) {
+    let Judged { verdict, outcome, status, error, response } = judged;
+    let settlement = Settlement {
+        delivery: claim.delivery,
+        epoch: claim.epoch,
+        verdict: verdict.clone(),
+        attempt: AttemptRecord {
+            n: claim.attempt,
+            duration: took,
+            outcome,
+            status,
+            error,
+            response,
+        },
+    };
+    let settled = tokio::select! {
+        settled = shared.settler.settle(settlement) => settled,
+        () = patience(shared) => {
+            tracing::error!(delivery.id = %claim.delivery, handler.name = %callee.name,
+                "delivery {} could not be settled before the daemon had to end; its lease will lapse", claim.delivery);
+            return;
+        }
+    };
+    match settled {
+        Ok(Settled::Done) => {
+            shared.metrics.delivery(&callee.name, outcome, took);
+            say(callee, claim, event, &verdict, outcome.as_str(), took);
+        }
+        Ok(Settled::LeaseLost) => {
+            tracing::warn!(delivery.id = %claim.delivery, handler.name = %callee.name, lease.epoch = claim.epoch,
+                "fenced: delivery {} was taken from this worker before it settled; nothing was changed", claim.delivery);
+        }
+        Err(error) => {
+            shared.metrics.invariant_violated();
+            tracing::error!(delivery.id = %claim.delivery, handler.name = %callee.name, error = %error,
+                cause = ?std::error::Error::source(&error),
+                "delivery {} could not be settled; its lease will lapse", claim.delivery);
+        }
+    }
+}
+
+/// Ends when waiting for the database makes no sense any more: some time after calls were cut off.
+async fn patience(shared: &Shared) {
+    shared.stop.calls.cancelled().await;
+    tokio::time::sleep(SETTLE_GRACE).await;
+}
+
+/// Says what became of a delivery, once, here where it was decided.
+fn say(
+    callee: &Callee,
+    claim: &Claimed,
+    event: Option<&Event>,
+    verdict: &Verdict,
+    outcome: &'static str,
+    took: Duration,
+) {
+    let (source, kind, event_id) = event
+        .map(|event| (event.source.as_str(), event.kind.as_str(), event.event_id.as_str()))
+        .unwrap_or_default();
+    tracing::debug!(
+        target: "hookonce::flow",
+        {
+            flow.kind = "out",
+            source = source,
+            r#type = kind,
+            event_id = event_id,
+            handler = callee.name.as_str(),
+            outcome = outcome,
+            ms = took.as_secs_f64() * 1e3,
+        },
+        "a try has ended"
+    );
+    let (delivery, handler, attempt) = (claim.delivery, &callee.name, claim.attempt);
+    match verdict {
+        Verdict::Delivered => {
+            tracing::debug!(delivery.id = %delivery, handler.name = %handler, attempt,
+            "delivered {delivery} to {handler}")
+        }
+        Verdict::Pending { after, cause } => {
+            tracing::warn!(delivery.id = %delivery, handler.name = %handler, attempt,
+            delivery.after_ms = after.as_millis(), delivery.cause = %cause, "try {attempt} of {handler} failed; trying again in {after:.1?}")
+        }
+        Verdict::Released { after, cause } => {
+            tracing::info!(delivery.id = %delivery, handler.name = %handler, attempt,
+            delivery.after_ms = after.as_millis(), delivery.cause = %cause, "{handler} gave {delivery} back")
+        }
+        Verdict::Dead { cause } => {
+            tracing::error!(delivery.id = %delivery, handler.name = %handler, attempt,
+            delivery.cause = %cause, "delivery {delivery} to {handler} is dead")
+        }
+    }
+}

@@ -1,0 +1,173 @@
+//! The leases that this worker holds, and their renewal every third of their length.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::time::Instant;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::metric::Metrics;
+use crate::store::Store;
+use crate::store::claim::Held;
+
+/// How often the list is looked through. A lease is at least three seconds, so a third of it is no less.
+const TICK: Duration = Duration::from_secs(1);
+
+/// The leases of the calls that run or wait to be settled. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Leases(Arc<Mutex<HashMap<Uuid, Lease>>>);
+
+#[derive(Debug)]
+struct Lease {
+    epoch: i64,
+    length: Duration,
+    renew_at: Instant,
+    lost: CancellationToken,
+    /// Its call has ended: from here on the settlement tells whether the lease was still ours.
+    settling: bool,
+}
+
+impl Leases {
+    /// Holds a lease until [`Leases::release`]; the token is cancelled when it turns out to be lost.
+    pub(super) fn hold(&self, delivery: Uuid, epoch: i64, length: Duration) -> CancellationToken {
+        let lost = CancellationToken::new();
+        let renew_at = Instant::now() + length / 3;
+        let lease = Lease { epoch, length, renew_at, lost: lost.clone(), settling: false };
+        if let Some(older) = self.map().insert(delivery, lease) {
+            // This worker got its own lapsed delivery again: the call under the older epoch must end,
+            // and nobody else would tell it now.
+            older.lost.cancel();
+        }
+        lost
+    }
+
+    /// The call has ended; the lease is renewed until its settlement is durable.
+    pub(super) fn settling(&self, delivery: Uuid, epoch: i64) {
+        if let Some(lease) = self.map().get_mut(&delivery).filter(|lease| lease.epoch == epoch) {
+            lease.settling = true;
+        }
+    }
+
+    /// Stops renewing.
+    pub(super) fn release(&self, delivery: Uuid, epoch: i64) {
+        let mut map = self.map();
+        if map.get(&delivery).is_some_and(|lease| lease.epoch == epoch) {
+            map.remove(&delivery);
+        }
+    }
+
+    fn due(&self, now: Instant) -> Vec<Held> {
+        self.map()
+            .iter()
+            .filter(|(_, lease)| lease.renew_at <= now)
+            .map(|(delivery, lease)| Held {
+                delivery: *delivery,
+                epoch: lease.epoch,
+                lease: lease.length,
+            })
+            .collect()
+    }
+
+    fn renewed(&self, held: &[Held], now: Instant) {
+        let mut map = self.map();
+        for held in held {
+            if let Some(lease) =
+                map.get_mut(&held.delivery).filter(|lease| lease.epoch == held.epoch)
+            {
+                lease.renew_at = now + lease.length / 3;
+            }
+        }
+    }
+
+    /// Cuts off the call under this epoch, and no other: while we asked for a lease, its delivery may
+    /// have been settled and claimed again. False when there is no call to cut off; what waits for its
+    /// settlement learns from that.
+    fn lose(&self, delivery: Uuid, epoch: i64) -> bool {
+        let mut map = self.map();
+        let runs = map.get(&delivery).is_some_and(|lease| lease.epoch == epoch && !lease.settling);
+        if runs && let Some(lease) = map.remove(&delivery) {
+            lease.lost.cancel();
+        }
+        runs
+    }
+
+    /// A panic while the lock is held can't leave the map half-changed: each change is one call.
+    fn map(&self) -> std::sync::MutexGuard<'_, HashMap<Uuid, Lease>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// Renews what is due until `stop`. While the database is away it tries again at every tick; a lease
+/// that lapses meanwhile is found lost afterwards, and its call is cut off.
+pub(super) async fn renew(leases: Leases, store: Store, metrics: Metrics, stop: CancellationToken) {
+    let mut tick = tokio::time::interval(TICK);
+    tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+    loop {
+        tokio::select! {
+            _ = tick.tick() => {}
+            () = stop.cancelled() => return,
+        }
+        let now = Instant::now();
+        let held = leases.due(now);
+        if held.is_empty() {
+            continue;
+        }
+        match store.renew(held.clone()).await {
+            Ok(lost) => {
+                leases.renewed(&held, now);
+                for Held { delivery, epoch, .. } in held {
+                    if lost.contains(&delivery) && leases.lose(delivery, epoch) {
+                        metrics.fenced();
+                        tracing::warn!(delivery.id = %delivery, "fenced: the lease of delivery {delivery} is lost; its call is cut off");
+                    }
+                }
+            }
+            Err(error) => {
+                tracing::warn!(leases = held.len(), error = %error, "leases could not be renewed now");
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LENGTH: Duration = Duration::from_secs(30);
+
+    #[test]
+    fn an_answer_for_an_older_epoch_cuts_no_newer_call_off() {
+        let leases = Leases::default();
+        let delivery = Uuid::now_v7();
+        leases.hold(delivery, 1, LENGTH);
+        // While the renewal of epoch 1 is under way, it is settled, due at once and claimed again.
+        leases.release(delivery, 1);
+        let second = leases.hold(delivery, 2, LENGTH);
+        assert!(!leases.lose(delivery, 1));
+        assert!(!second.is_cancelled());
+        assert!(leases.lose(delivery, 2));
+        assert!(second.is_cancelled());
+    }
+
+    #[test]
+    fn a_call_whose_delivery_came_back_to_the_same_worker_is_cut_off() {
+        let leases = Leases::default();
+        let delivery = Uuid::now_v7();
+        let first = leases.hold(delivery, 1, LENGTH);
+        let second = leases.hold(delivery, 2, LENGTH);
+        assert!(first.is_cancelled());
+        assert!(!second.is_cancelled());
+    }
+
+    #[test]
+    fn what_is_being_settled_is_renewed_but_not_called_lost() {
+        let leases = Leases::default();
+        let delivery = Uuid::now_v7();
+        leases.hold(delivery, 1, LENGTH);
+        leases.settling(delivery, 1);
+        assert!(!leases.lose(delivery, 1), "its settlement was quicker than the renewal's answer");
+        assert_eq!(leases.due(Instant::now() + LENGTH).len(), 1);
+    }
+}

@@ -1,0 +1,63 @@
+//! Refused requests are kept with their reason, bounded, and can be let in when the secret was wrong.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::{GITHUB, events, github, logged};
+use crate::both_databases;
+use crate::support::{DaemonPlan, Signer, eventually};
+
+const PATIENCE: Duration = Duration::from_secs(20);
+
+both_databases!(a_refused_request_is_kept_with_its_reason_and_not_its_secrets, |db| async move {
+    let daemon = logged(&db, &["github"]).start().await;
+    let forged = github().with_secret("somebody-elses-secret").event("d-1", "push");
+    daemon.sender().send(GITHUB, &forged).await.assert_refused(401, "signature_mismatch");
+    let kept = eventually(PATIENCE, "the rejection", || async {
+        let list = daemon.get("/api/v1/rejections?source=github").await.json();
+        list["items"].as_array().filter(|items| !items.is_empty()).cloned()
+    })
+    .await;
+    assert_eq!(kept.len(), 1);
+    assert_eq!(
+        (&kept[0]["code"], &kept[0]["source"]),
+        (&json!("signature_mismatch"), &json!("github"))
+    );
+    let shown =
+        daemon.get(&format!("/api/v1/rejections/{}", kept[0]["id"].as_str().unwrap())).await;
+    let text = String::from_utf8(shown.body).unwrap();
+    assert!(text.contains("x-hub-signature-256"), "{text}");
+    assert!(!text.contains(github().secret()), "{text}");
+});
+
+both_databases!(requests_refused_for_a_wrong_secret_are_let_in_once_it_is_right, |db| async move {
+    let wrong = github().with_secret("mistyped-secret-0123456789");
+    let plan = |signer: &Signer| {
+        DaemonPlan::on(&db).source(signer).toml("[handlers.audit]\nfrom = \"github\"\nlog = {}")
+    };
+    let mut daemon = plan(&wrong).start().await;
+    let good = github().event("d-1", "push");
+    daemon.sender().send(GITHUB, &good).await.assert_refused(401, "signature_mismatch");
+    daemon.sender().send(GITHUB, &wrong.event("d-2", "push")).await.assert_accepted();
+    eventually(PATIENCE, "the rejection", || async {
+        (db.number("SELECT count(*) FROM rejection").await == 1).then_some(())
+    })
+    .await;
+    assert!(daemon.stop().await.success());
+
+    let daemon = plan(&github()).start().await;
+    let dry = daemon
+        .post("/api/v1/rejections/readmit", &json!({ "source": "github", "dry_run": true }))
+        .await;
+    assert_eq!(dry.status, 200, "{dry:?}");
+    assert_eq!(events(&db).await, 1);
+    for _ in 0..2 {
+        let done = daemon.post("/api/v1/rejections/readmit", &json!({ "source": "github" })).await;
+        assert_eq!(done.status, 200, "{done:?}");
+    }
+    assert_eq!(events(&db).await, 2);
+    assert_eq!(db.bytes("SELECT body FROM event_body b JOIN event e ON e.id = b.event_id WHERE e.event_id = 'd-1'").await, std::slice::from_ref(&good.body));
+    // When the sender comes again itself, it is a duplicate.
+    daemon.sender().send(GITHUB, &good).await.assert_duplicate();
+});

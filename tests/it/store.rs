@@ -1,0 +1,17 @@
+//! Conformance of the store: every function, on PostgreSQL and on SQLite alike.
+
+mod browse;
+mod claim;
+mod cleanup;
+mod ground;
+mod migrate;
+mod outage;
+mod plan;
+mod record;
+mod rejection;
+mod replay;
+mod rescue;
+mod safety;
+mod settle;
+mod trap;
+mod upkeep_run;

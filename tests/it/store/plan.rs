@@ -1,0 +1,208 @@
+//! Each hot statement uses its index and reads few rows: 100,000 events, analyzed, default settings of
+//! the planner. On PostgreSQL the *generic* plan is what counts, because that is what a prepared
+//! statement ends up with.
+
+use hookonce::store::cleanup::{DELETE_EVENTS_SQLITE, DOOMED_SQLITE};
+use serde_json::Value;
+use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
+
+use crate::support::TestDatabase;
+
+/// 100,000 settled events of handler `a`, 2,000 pending ones (half of them due), 200 leased ones.
+const FILL_POSTGRES: &str = "
+    INSERT INTO event (id, source, event_id, dedupe_key, type, digest, size, received_at, expires_at)
+    SELECT gen_random_uuid(), 'shop', 'evt_' || n, md5(n::text)::uuid, 'order.paid', sha256(n::text::bytea), 2,
+           now() - n * interval '1 second', now() + (n - 50000) * interval '1 second'
+      FROM generate_series(1, 100000) AS n;
+    INSERT INTO event_body (event_id, headers, body, expires_at) SELECT id, '', '{}', expires_at FROM event;
+    INSERT INTO delivery (id, event_id, handler, state, attempts, opened_at, due_at, settled_at)
+    SELECT gen_random_uuid(), id, 'a', 'delivered', 1, received_at, received_at, now() FROM event;
+    INSERT INTO delivery (id, event_id, handler, state, opened_at, due_at)
+    SELECT gen_random_uuid(), id, CASE WHEN row_number() OVER () % 2 = 0 THEN 'b' ELSE 'c' END, 'pending', now(),
+           now() + (row_number() OVER () - 1000) * interval '1 second'
+      FROM (SELECT id FROM event LIMIT 2000) AS few;
+    INSERT INTO delivery (id, event_id, handler, state, attempts, opened_at, due_at, lease_epoch, lease_until, leased_by)
+    SELECT gen_random_uuid(), id, 'd', 'leased', 1, now(), now(), 1, now() + interval '30 seconds', 'w'
+      FROM (SELECT id FROM event LIMIT 200) AS few;
+    ANALYZE;";
+
+const FILL_SQLITE: &str = "
+    WITH RECURSIVE count (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM count WHERE n < 100000)
+    INSERT INTO event (id, source, event_id, dedupe_key, type, digest, size, received_at, expires_at)
+    SELECT randomblob(16), 'shop', 'evt_' || n, randomblob(16), 'order.paid', randomblob(32), 2,
+           strftime('%Y-%m-%d %H:%M:%f', 'now', '-' || n || ' seconds'),
+           strftime('%Y-%m-%d %H:%M:%f', 'now', (n - 50000) || ' seconds') FROM count;
+    INSERT INTO event_body (event_id, headers, body, expires_at) SELECT id, x'', x'7b7d', expires_at FROM event;
+    INSERT INTO delivery (id, event_id, handler, state, attempts, opened_at, due_at, settled_at)
+    SELECT randomblob(16), id, 'a', 'delivered', 1, received_at, received_at, received_at FROM event;
+    INSERT INTO delivery (id, event_id, handler, state, opened_at, due_at)
+    SELECT randomblob(16), id, 'b', 'pending', received_at, received_at FROM event LIMIT 2000;
+    ANALYZE;";
+
+/// What a plan says, in a form that can be asked.
+struct Plan(Value);
+
+impl Plan {
+    fn nodes(&self) -> Vec<&Value> {
+        fn collect<'a>(node: &'a Value, into: &mut Vec<&'a Value>) {
+            into.push(node);
+            for child in node["Plans"].as_array().into_iter().flatten() {
+                collect(child, into);
+            }
+        }
+        let mut nodes = Vec::new();
+        collect(&self.0[0]["Plan"], &mut nodes);
+        nodes
+    }
+
+    /// The node that reads `index`, with a condition on each of these columns.
+    fn assert_uses(&self, index: &str, columns: &[&str]) {
+        let node = self.nodes().into_iter().find(|node| node["Index Name"] == index);
+        let node = node.unwrap_or_else(|| panic!("{index} is not used:\n{:#}", self.0));
+        let condition = node["Index Cond"].as_str().unwrap_or_default();
+        for column in columns {
+            assert!(condition.contains(column), "{column} is not in {condition:?}:\n{:#}", self.0);
+        }
+    }
+
+    fn assert_no_full_scan(&self) {
+        for node in self.nodes() {
+            let table = node["Relation Name"].as_str().unwrap_or_default();
+            let full = node["Node Type"] == "Seq Scan";
+            assert!(!full, "{table} is read whole:\n{:#}", self.0);
+        }
+    }
+
+    /// No node passes more than this many rows, discarded ones included.
+    fn assert_reads_at_most(&self, rows: f64) {
+        for node in self.nodes() {
+            let loops = node["Actual Loops"].as_f64().unwrap_or(1.0);
+            let each = node["Actual Rows"].as_f64().unwrap_or(0.0)
+                + node["Rows Removed by Filter"].as_f64().unwrap_or(0.0);
+            assert!(
+                each * loops <= rows,
+                "{} rows pass {}:\n{:#}",
+                each * loops,
+                node["Node Type"],
+                self.0
+            );
+        }
+    }
+}
+
+async fn filled_postgres() -> (TestDatabase, PgConnection) {
+    let db = TestDatabase::postgres().await;
+    let mut connection = PgConnection::connect(&db.url()).await.unwrap();
+    sqlx::raw_sql(FILL_POSTGRES).execute(&mut connection).await.unwrap();
+    sqlx::raw_sql("SET plan_cache_mode = force_generic_plan")
+        .execute(&mut connection)
+        .await
+        .unwrap();
+    (db, connection)
+}
+
+/// Runs a statement with these arguments, written as SQL, under its generic plan.
+async fn explain(connection: &mut PgConnection, sql: &str, arguments: &str) -> Plan {
+    let prepare = format!("DEALLOCATE ALL; PREPARE hot AS {sql}");
+    sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut *connection).await.unwrap();
+    let explain = format!("EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE hot ({arguments})");
+    let rows = sqlx::raw_sql(AssertSqlSafe(explain)).fetch_all(connection).await.unwrap();
+    Plan(rows[0].get(0))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn postgres_reads_only_what_it_needs() {
+    let (_db, mut c) = filled_postgres().await;
+
+    let claim = include_str!("../../../src/store/sql/claim.postgres.sql");
+    let plan = explain(
+        &mut c,
+        claim,
+        "ARRAY['b', 'c'], ARRAY[5, 5]::int8[], ARRAY[30, 30]::float8[], 'w'",
+    )
+    .await;
+    plan.assert_uses("delivery_due", &["handler", "due_at"]);
+    plan.assert_no_full_scan();
+    plan.assert_reads_at_most(64.0);
+
+    let next_due = include_str!("../../../src/store/sql/next_due.postgres.sql");
+    let plan = explain(&mut c, next_due, "ARRAY['b', 'c']").await;
+    plan.assert_uses("delivery_due", &["handler"]);
+    plan.assert_reads_at_most(8.0);
+
+    let settle = include_str!("../../../src/store/sql/settle.postgres.sql");
+    let leased: uuid::Uuid =
+        sqlx::query_scalar("SELECT id FROM delivery WHERE state = 'leased' LIMIT 1")
+            .fetch_one(&mut c)
+            .await
+            .unwrap();
+    let arguments = "ARRAY[1]::int8[], ARRAY['delivered'], ARRAY[0]::float8[], ARRAY[true], ARRAY[NULL]::text[],
+        ARRAY[1]::int4[], ARRAY[5]::int8[], ARRAY['delivered'], ARRAY[200]::int4[], ARRAY[NULL]::text[],
+        ARRAY[NULL]::bytea[], false";
+    let plan = explain(&mut c, settle, &format!("ARRAY['{leased}']::uuid[], {arguments}")).await;
+    plan.assert_uses("delivery_pkey", &["id"]);
+    plan.assert_no_full_scan();
+    plan.assert_reads_at_most(8.0);
+
+    let lapsed = include_str!("../../../src/store/sql/lapsed.postgres.sql");
+    let plan = explain(&mut c, lapsed, "ARRAY['d'], 256").await;
+    plan.assert_uses("delivery_lapsing", &["lease_until"]);
+    plan.assert_reads_at_most(8.0);
+
+    let copies = include_str!("../../../src/store/sql/count_copies.postgres.sql");
+    let arguments =
+        "ARRAY[md5('7')::uuid, md5('8')::uuid], ARRAY[gen_random_uuid(), gen_random_uuid()],
+        ARRAY[sha256('7'), sha256('8')]";
+    let plan = explain(&mut c, copies, arguments).await;
+    plan.assert_uses("event_once", &["dedupe_key"]);
+    plan.assert_no_full_scan();
+    plan.assert_reads_at_most(16.0);
+
+    let sweep = include_str!("../../../src/store/sql/sweep_events.postgres.sql");
+    let plan =
+        explain(&mut c, sweep, "'1970-01-01', '00000000-0000-0000-0000-000000000000', 100, 0")
+            .await;
+    plan.assert_uses("event_expiry", &["expires_at"]);
+    plan.assert_reads_at_most(1_000.0);
+
+    let sweep = include_str!("../../../src/store/sql/sweep_bodies.postgres.sql");
+    let plan =
+        explain(&mut c, sweep, "'1970-01-01', '00000000-0000-0000-0000-000000000000', 100").await;
+    plan.assert_uses("event_body_expiry", &["expires_at"]);
+    plan.assert_reads_at_most(1_000.0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn sqlite_reads_only_what_it_needs() {
+    let db = TestDatabase::sqlite().await;
+    let mut connection = SqliteConnection::connect(&db.url()).await.unwrap();
+    sqlx::raw_sql(FILL_SQLITE).execute(&mut connection).await.unwrap();
+    sqlx::raw_sql(DOOMED_SQLITE).execute(&mut connection).await.unwrap();
+    let sweeps = DELETE_EVENTS_SQLITE.into_iter().map(|sql| (sql, "SEARCH"));
+    let others = [
+        (
+            include_str!("../../../src/store/sql/claim.sqlite.sql"),
+            "USING COVERING INDEX delivery_due (handler=? AND due_at<?)",
+        ),
+        (
+            include_str!("../../../src/store/sql/settle.sqlite.sql"),
+            "sqlite_autoindex_delivery_1 (id=?)",
+        ),
+        (hookonce::store::rescue::LAPSED_SQLITE, "USING INDEX delivery_lapsing (lease_until<?)"),
+    ];
+    for (sql, index) in sweeps.chain(others) {
+        let explain = AssertSqlSafe(format!("EXPLAIN QUERY PLAN {sql}"));
+        let rows = sqlx::raw_sql(explain).fetch_all(&mut connection).await.unwrap();
+        let lines: Vec<String> = rows.iter().map(|row| row.get("detail")).collect();
+        let plan = lines.join("\n");
+        assert!(plan.contains(index), "{index} is not in:\n{plan}");
+        // The ids of a step are few; every other table has to be searched.
+        let whole = lines.iter().find(|line| {
+            line.starts_with("SCAN")
+                && !line.contains("doomed")
+                && !line.contains("json_each")
+                && *line != "SCAN t"
+        });
+        assert_eq!(whole, None, "{sql}\n{plan}");
+    }
+}
