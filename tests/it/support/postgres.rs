@@ -8,7 +8,7 @@ use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
 
-use super::leash::{children, runs, signal};
+use super::leash::{children, runs, signal, stands_still};
 use super::port::free_port;
 use super::wait::eventually_blocking;
 
@@ -127,6 +127,12 @@ impl PostgresServer {
     /// Kills the server and each of its processes with SIGKILL, and returns when they are gone.
     pub fn kill(&self) {
         let Some(mut running) = self.running.lock().unwrap().take() else { return };
+        // Stopped first: a session that it forked after we looked would live on, hold the shared memory,
+        // and keep the next start away.
+        signal("STOP", &[running.server]);
+        eventually_blocking(Duration::from_secs(10), "the server to stand still", || {
+            stands_still(running.server).then_some(())
+        });
         let mut pids = children(running.server);
         pids.insert(0, running.server);
         signal("KILL", &pids);
