@@ -5,7 +5,7 @@ CARGO ?= cargo
 ROUNDS ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-programs lint deny bench torture docs
+.PHONY: help run test test-programs lint deny bench bench-quick bench-growth bench-soak bench-cleanup torture docs
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -19,17 +19,30 @@ test: test-programs ## install what the tests need, then run every test on SQLit
 test-programs: ## install the programs that the tests start (Debian, as root or with sudo)
 	@scripts/install-test-programs
 
-lint: ## formatting, clippy with warnings as errors, cargo-deny when it is installed
+lint: ## formatting, clippy, dependency rules, the benchmark's arithmetic
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
 	@scripts/check-dependencies
+	@scripts/bench --self-check
 
 deny: ## install cargo-deny and check licences, bans and sources
 	$(CARGO) install --locked cargo-deny
 	$(CARGO) deny --locked check bans licenses sources
 
-bench: ## the measurements that docs/ quotes, in release mode
-	@scripts/bench
+bench: ## hookonce against other receivers, and its targets; 30 minutes (ROUNDS=5 ONLY=pattern HOOKONCE=binary)
+	@scripts/bench full
+
+bench-quick: ## one short round of `make bench`: under 3 minutes once it is built
+	@scripts/bench quick
+
+bench-growth: ## deliveries and intake with millions of rows in the tables; 30 minutes, 20 GB of disk
+	@scripts/bench growth
+
+bench-soak: ## half the highest rate for MINUTES=20: memory, bloat, p99 a minute
+	@scripts/bench soak
+
+bench-cleanup: ## cleanup of expired events under load, on both databases
+	@scripts/bench cleanup
 
 torture: test-programs ## kill -9 the daemon and PostgreSQL ROUNDS times each under load
 	HOOKONCE_TORTURE_ROUNDS=$(ROUNDS) $(CARGO) test --locked --test it -- torture --nocapture --test-threads=1

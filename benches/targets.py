@@ -1,0 +1,226 @@
+"""The targets that need more than the contest: open loop, latencies, memory, start, rest, overload."""
+
+import contextlib
+import os
+import pathlib
+import shutil
+import socket
+import tempfile
+import time
+
+import contest
+import load
+from contestants import by_key, config
+from processes import Failed, Process, free_port, rss_mib, say, status_of, wait_until
+from report import Spread, Verdict, median
+
+DATABASE = "bench"
+
+
+@contextlib.contextmanager
+def folder_of(bench, name):
+    folder = pathlib.Path(tempfile.mkdtemp(prefix=f"{name}-", dir=bench.folder))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
+
+
+def send(bench, running, **more):
+    return load.run(bench.load, running.url, folder=running.folder, provider=running.provider, **more)
+
+
+def short(summary):
+    """What did not go well, for the note of a verdict."""
+    parts = [f"{summary[key]} {key}" for key in ("errors", "unsent") if summary.get(key)]
+    refused = sum((summary.get("refused") or {}).values())
+    return ", ".join(parts + ([f"{refused} refused"] if refused else []))
+
+
+def behind(summary, rate):
+    """An open loop that could not offer its rate measured another rate."""
+    offered = summary.get("offered_per_s") or 0
+    return f"offered only {offered:,.0f}/s" if offered < 0.95 * rate else ""
+
+
+def note(*parts):
+    return "; ".join(part for part in parts if part)
+
+
+def open_loop(bench):
+    """T4: latency at a fixed rate, measured from when each request was due."""
+    naive, own = [], []
+    rounds = min(3, bench.rounds)
+    for _ in range(rounds):
+        with by_key("naive").running(bench) as running:
+            send(bench, running, seconds=1, rate=1000)
+            naive.append(send(bench, running, seconds=bench.seconds, rate=1000))
+        with by_key("hookonce").running(bench) as running:
+            send(bench, running, seconds=1, rate=1000)
+            own.append(send(bench, running, seconds=bench.seconds, rate=1000))
+    with by_key("hookonce").running(bench) as running:
+        send(bench, running, seconds=1, rate=1000)
+        fast = send(bench, running, seconds=bench.seconds, rate=20_000)
+    p50 = Spread.of(it["p50_ms"] for it in own)
+    p99 = Spread.of(it["p99_ms"] for it in own)
+    theirs = median([it["p50_ms"] for it in naive])
+    return [
+        Verdict("T4", "p50 at 1,000/s, against INSERT a request", p50.middle, "<=", theirs, "ms", p50,
+                note(short(own[-1]), behind(own[-1], 1000))),
+        Verdict("T4", "p99 at 1,000/s", p99.middle, "<=", 2, "ms", p99),
+        Verdict("T4", "p99 at 20,000/s", fast["p99_ms"], "<=", 10, "ms", None, note(short(fast), behind(fast, 20_000))),
+    ]
+
+
+def handler_latency(bench):
+    """T6: from the commit's time to the first attempt's start, both by the database's clock.
+
+    `event.received_at` is the time of the statement that records; `attempt.started_at` is when the delivery was
+    claimed for its handler. The sender's ack falls in between, so this is a little more than "ack to handler".
+    """
+    with by_key("hookonce-handler").running(bench) as running:
+        send(bench, running, seconds=1, rate=1000)
+        contest.settled(bench, DATABASE)
+        since = bench.postgres.ask("postgres", "SELECT clock_timestamp()")
+        seen = send(bench, running, seconds=bench.seconds, rate=1000)
+        contest.settled(bench, DATABASE)
+        text = bench.postgres.ask(DATABASE, f"""
+            SELECT percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (
+                   ORDER BY extract(epoch FROM a.started_at - e.received_at)::float8 * 1000), count(*)
+              FROM event e JOIN delivery d ON d.event_id = e.id JOIN attempt a ON a.delivery_id = d.id AND a.n = 1
+             WHERE e.received_at > '{since}'""")
+    pair, count = text.split("\t")
+    p50, p99 = (float(it) for it in pair.strip("{}").split(","))
+    told = note(f"{int(count):,} deliveries", short(seen), behind(seen, 1000))
+    return [Verdict("T6", "recorded → handler starts at 1,000/s, p50", p50, "<=", 0.3, "ms", None, told),
+            Verdict("T6", "recorded → handler starts at 1,000/s, p99", p99, "<=", 3, "ms")]
+
+
+def memory(bench):
+    """T9: idle, and with 10,000 connections that say nothing."""
+    verdicts = []
+    with by_key("hookonce").running(bench) as running:
+        time.sleep(2)
+        verdicts.append(Verdict("T9", "RSS idle", rss_mib(running.process.pid), "<=", 32, "MiB"))
+        wanted = 10_000
+        with contextlib.ExitStack() as stack:
+            told = ""
+            # The daemon closes a connection that says nothing for ten seconds: they are opened faster than that.
+            for count in range(wanted):
+                try:
+                    stack.enter_context(socket.create_connection(("127.0.0.1", running.port), 5))
+                except OSError as why:
+                    told = f"{count:,} connections, then: {why}"
+                    break
+            time.sleep(1)
+            held = len(os.listdir(f"/proc/{running.process.pid}/fd"))
+            if held < wanted * 0.95:
+                told = note(told, f"the daemon held only {held:,} descriptors")
+            verdicts.append(Verdict("T9", "RSS with 10,000 idle connections", rss_mib(running.process.pid), "<=", 256,
+                                    "MiB", None, told))
+    return verdicts
+
+
+def start(bench):
+    """T10: from the program's start to a ready answer on SQLite, on a new file and on one with tables."""
+    new, again = [], []
+    with folder_of(bench, "start") as folder:
+        for turn in range(5):
+            for seen in (new, again):
+                seen.append(time_to_ready(bench, folder, f"sqlite://{folder}/start-{turn}.db"))
+    fresh, migrated = Spread.of(new), Spread.of(again)
+    return [Verdict("T10", "start to ready, SQLite, new file", fresh.middle, "<=", 100, "ms", fresh),
+            Verdict("T10", "start to ready, SQLite, migrated", migrated.middle, "<=", 100, "ms", migrated)]
+
+
+def time_to_ready(bench, folder, url):
+    port, admin = free_port(), free_port()
+    file = folder / "start.toml"
+    file.write_text(config(port, admin, url))
+    file.chmod(0o600)
+    began = time.perf_counter()
+    process = Process([bench.daemon, "serve", "--config", file], folder / "log", cwd=folder)
+    try:
+        wait_until("the daemon's readiness", lambda: status_of(admin, "/readyz") == 200, process=process, pause=0.001)
+        return (time.perf_counter() - began) * 1000
+    finally:
+        process.end()
+
+
+def rest(bench):
+    """Transactions a second that an idle daemon with one handler asks of its database."""
+    seconds = 10 if bench.full else 4
+    sql = f"SELECT xact_commit + xact_rollback FROM pg_stat_database WHERE datname = '{DATABASE}'"
+    with by_key("hookonce-handler").running(bench):
+        # Its first seconds are its start's; sessions report what they did within a second or so.
+        time.sleep(3)
+        before = bench.postgres.number("postgres", sql)
+        time.sleep(seconds)
+        after = bench.postgres.number("postgres", sql)
+    return [Verdict("rest", "statements a second at rest, one handler", (after - before) / seconds, "<=", 10, "/s")]
+
+
+def prober(port, path, patience=10):
+    """Seconds until ten requests in a row are answered well and quickly."""
+    began = time.perf_counter()
+    good, first = 0, None
+    while time.perf_counter() - began < patience:
+        headers, body = load.signed("stripe", f"evt_probe_{time.time_ns()}")
+        asked = time.perf_counter()
+        status = status_of(port, path, method="POST", body=body, headers=headers)
+        if status == 200 and time.perf_counter() - asked < 0.05:
+            good, first = good + 1, asked if good == 0 else first
+            if good == 10:
+                return first - began
+        else:
+            good = 0
+        time.sleep(0.005)
+    return float("nan")
+
+
+def overload(bench):
+    """Twice and ten times what it can take: it must go on taking it, and refuse the rest at once."""
+    verdicts = []
+    for times in (2, 10):
+        with by_key("hookonce").running(bench) as running:
+            send(bench, running, seconds=max(1, bench.warm))
+            most = send(bench, running, seconds=bench.seconds)
+            top = most["ok"] / most["elapsed_s"]
+            with contest.Watch(running.process.pid) as calm:
+                send(bench, running, seconds=2, rate=round(top))
+            with contest.Watch(running.process.pid) as watch:
+                seen = send(bench, running, seconds=bench.seconds, rate=round(top * times), concurrent=1024)
+            recovered = prober(running.port, running.path)
+        name = f"overload × {times}"
+        refused = sum((seen.get("refused") or {}).values())
+        told = note(f"maximum {top:,.0f}/s, offered {seen.get('offered_per_s') or 0:,.0f}/s", short(seen))
+        verdicts += [
+            Verdict(name, "accepted ÷ maximum", seen["ok"] / seen["elapsed_s"] / top, ">=", 0.9, "", None, told),
+            Verdict(name, "p99 of the accepted", seen["p99_ms"], "<=", 250, "ms"),
+            Verdict(name, "p99 of the refused", seen.get("refused_p99_ms") if refused else float("nan"), "<=", 50, "ms", None,
+                    f"worst {seen['refused_max_ms']:.1f} ms" if refused else "none was refused"),
+            Verdict(name, "RSS at the end ÷ after a second", watch.seen[-1] / watch.seen[min(4, len(watch.seen) - 1)], "<=", 1.1, "",
+                    None, f"highest {max(watch.seen):.0f} MiB, before {max(calm.seen):.0f} MiB"),
+            Verdict(name, "recovery", recovered, "<=", 2, "s"),
+        ]
+    return verdicts
+
+
+SCENARIOS = [("T4", open_loop), ("T6", handler_latency), ("T9", memory), ("T10", start), ("rest", rest)]
+ONLY_FULL = [("overload", overload)]
+
+
+def measure(bench):
+    """Each scenario by itself: one that fails is a line in the report, for the others' sake."""
+    verdicts = []
+    for key, scenario in SCENARIOS + (ONLY_FULL if bench.full else []):
+        if not bench.wants(key):
+            continue
+        say(f"target {key}")
+        try:
+            verdicts += scenario(bench)
+        except Failed as why:
+            say(f"target {key} failed: {why}")
+            verdicts.append(Verdict(key, scenario.__doc__.split(":")[-1].strip().splitlines()[0], None, ">=", 0, "",
+                                    None, f"failed: {str(why).splitlines()[0][:120]}"))
+    return verdicts
