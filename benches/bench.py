@@ -112,10 +112,13 @@ class Bench:
                  "-r", ROOT / "benches" / "peers" / "python" / "requirements.txt"])
         mark.write_bytes(wanted)
 
-    def open(self, settings=None):
-        self.postgres = Postgres(self.folder, settings).start()
+    def open(self):
+        # Known before it starts: a signal meanwhile must not leave its folder behind.
+        self.postgres = Postgres(self.folder)
+        self.postgres.start()
         if self.wants("node-redis") and self.mode in ("full", "quick"):
-            self.redis = Redis(self.folder).start()
+            self.redis = Redis(self.folder)
+            self.redis.start()
 
     def close(self):
         end_all()
@@ -156,7 +159,7 @@ def contest_and_targets(bench):
 def publish(bench, facts, results, verdicts, began):
     settings = bench.postgres.shown_settings()
     parts = [machine.header(facts, settings)]
-    if results:
+    if results and bench.mode in ("full", "quick"):
         parts.append(f"{bench.rounds} rounds of {bench.seconds} s; {load.CONNECTIONS} connections, bodies of {load.SIZE} bytes. "
                      "Medians, and the range over the rounds; ratios are taken within a round.\n\n"
                      + report.contest_table(results, CONTESTANTS) + "\n\n" + report.notes(results, CONTESTANTS))
@@ -186,7 +189,7 @@ def main():
         bench.folder.chmod(0o755)
         facts = machine.describe(bench)
         bench.body = load.captured_body(bench.load, bench.folder)
-        bench.open(growth.SETTINGS if bench.mode == "growth" else None)
+        bench.open()
         say(f"ready after {time.monotonic() - began:.0f} s")
         work = {"growth": growth.measure, "soak": soak.measure}.get(bench.mode, contest_and_targets)
         results, verdicts = work(bench)

@@ -52,7 +52,7 @@ def program(name):
 class Postgres:
     """A cluster under `folder`. Contestants connect by TCP on loopback, all alike; we by its socket."""
 
-    def __init__(self, folder, settings=None):
+    def __init__(self, folder):
         # As root, PostgreSQL refuses to run: then Debian's user does.
         self.user = "postgres" if os.geteuid() == 0 else None
         self.folder = self._folder(folder)
@@ -61,7 +61,6 @@ class Postgres:
         self.sockets = pathlib.Path(tempfile.mkdtemp(prefix="bench-pg-", dir="/tmp"))
         self._give(self.sockets)
         self.port = free_port()
-        self.settings = {**SETTINGS, **(settings or {})}
         self.process = None
 
     def _folder(self, folder):
@@ -91,7 +90,7 @@ class Postgres:
         output_of([programs() / "initdb", "--username=postgres", "--auth=trust", "--encoding=UTF8",
                    "--locale=C", "--pgdata", self.data], env=clean_environment(), cwd="/", **as_user)
         command = [programs() / "postgres", "-D", self.data, "-p", self.port, "-k", self.sockets]
-        for key, value in self.settings.items():
+        for key, value in SETTINGS.items():
             command += ["-c", f"{key}={value}"]
         log = self.folder / "log"
         log.touch()
@@ -99,7 +98,6 @@ class Postgres:
         # SIGINT is its fast shutdown: sessions are cut off, data stays whole.
         self.process = Process(command, log, stop=signal.SIGINT, cwd="/", user=self.user)
         wait_until("PostgreSQL to start", self._is_up, process=self.process)
-        return self
 
     def _is_up(self):
         try:
@@ -164,7 +162,6 @@ class Redis:
                                 "--save", "", "--appendonly", "yes", "--appendfsync", "everysec"],
                                self.folder / "log")
         wait_until("Redis to start", self._is_up, process=self.process)
-        return self
 
     def _is_up(self):
         try:

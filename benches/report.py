@@ -41,14 +41,15 @@ class Verdict:
     what: str
     measured: float
     sign: str        # ">=" or "<="
-    target: float
+    target: float    # None: only told.
     unit: str = ""
     spread: Spread = None
     note: str = ""
+    void: bool = False    # It was measured, but not under the conditions that the target names.
 
     @property
     def passed(self):
-        if self.measured is None or math.isnan(self.measured):
+        if self.target is None or self.measured is None or math.isnan(self.measured) or self.void:
             return None
         return self.measured >= self.target if self.sign == ">=" else self.measured <= self.target
 
@@ -154,5 +155,5 @@ def verdict_table(verdicts):
     word = {True: "pass", False: "MISS", None: "–"}
     sign = {">=": "≥", "<=": "≤"}
     rows = [[it.key, it.what, (ratio(it.spread) if it.spread else number(it.measured)) + (f" {it.unit}" if it.unit else ""),
-             f"{sign[it.sign]} {number(it.target)} {it.unit}".rstrip(), word[it.passed], it.note] for it in verdicts]
+             "–" if it.target is None else f"{sign[it.sign]} {number(it.target)} {it.unit}".rstrip(), word[it.passed], it.note] for it in verdicts]
     return table(["", "what", "measured", "target", "", "note"], rows)

@@ -7,6 +7,8 @@ import contest
 import contestants
 import pgbench
 import report
+import soak
+import targets
 
 
 class Medians(unittest.TestCase):
@@ -44,6 +46,10 @@ class Verdicts(unittest.TestCase):
                                        ("<=", float("nan"), None), (">=", None, None)):
             self.assertIs(report.Verdict("T", "x", measured, sign, 2).passed, wanted, (sign, measured))
 
+    def test_what_has_no_target_or_other_conditions_neither_passes_nor_misses(self):
+        self.assertIsNone(report.Verdict("rest", "x", 3, "<=", None).passed)
+        self.assertIsNone(report.Verdict("T4", "x", 1, "<=", 2, void=True).passed)
+
     def test_a_miss_is_shouted(self):
         text = report.verdict_table([report.Verdict("T9", "x", 3, "<=", 2, "ms")])
         self.assertIn("MISS", text)
@@ -64,6 +70,18 @@ class Tables(unittest.TestCase):
     def test_numbers(self):
         for value, text in ((None, "–"), (float("nan"), "–"), (12345.6, "12,346"), (123.4, "123"), (0.1234, "0.123"), (2, "2")):
             self.assertEqual(report.number(value), text)
+
+
+class Loads(unittest.TestCase):
+    def test_a_tail_without_its_refused_requests_is_no_tail(self):
+        seen = {"sent": 1000, "unsent": 0, "errors": 0, "refused": {"503": 10}, "p99_ms": 5}
+        self.assertEqual(targets.p99(seen), 5)
+        self.assertEqual(targets.p99({**seen, "unsent": 20}), float("inf"))
+
+    def test_a_slope(self):
+        self.assertEqual(soak.slope([5, 5, 5]), 0)
+        self.assertEqual(soak.slope([1, 3, 5]), 2)
+        self.assertEqual(soak.slope([1]), 0)
 
 
 class Order(unittest.TestCase):
