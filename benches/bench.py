@@ -163,6 +163,8 @@ def publish(bench, facts, results, verdicts, began):
         parts.append(f"{bench.rounds} rounds of {bench.seconds} s; {load.CONNECTIONS} connections, bodies of {load.SIZE} bytes. "
                      "Medians, and the range over the rounds; ratios are taken within a round.\n\n"
                      + report.contest_table(results, CONTESTANTS) + "\n\n" + report.notes(results, CONTESTANTS))
+    if bench.mode == "soak":
+        parts.append(soak.minutes_table(results["soak"]))
     if verdicts:
         parts.append(report.verdict_table(verdicts))
     text = "\n\n".join(parts) + "\n"
@@ -170,7 +172,7 @@ def publish(bench, facts, results, verdicts, began):
     name = "results" if bench.mode in ("full", "quick") else f"results-{bench.mode}"
     (CACHE / f"{name}.json").write_text(json.dumps({
         "mode": bench.mode, "rounds": bench.rounds, "seconds": bench.seconds, "machine": facts, "postgres": settings,
-        "contest": results, "targets": [it.as_json() for it in verdicts]}, indent=1) + "\n")
+        "results": results, "targets": [it.as_json() for it in verdicts]}, indent=1) + "\n")
     if bench.mode != "quick":
         (CACHE / f"{name}.md").write_text(text)
     say(f"written to target/bench/{name}.json after {time.monotonic() - began:.0f} s")

@@ -9,6 +9,8 @@ from report import Spread, Verdict, number, table
 from targets import folder_of, short
 
 DATABASE = "bench"
+# Seconds.
+MINUTE = 60
 
 # Bodies go after two minutes, so that cleanup and autovacuum have as much to do as intake.
 CLEANUP = ('[cleanup]\nschedule = "*/10 * * * * *"\nbatch = 1000\npause = "5ms"\nmax_run = "5m"\n'
@@ -30,6 +32,11 @@ def slope(values):
     return above / sum((x - middle_x) ** 2 for x in range(count))
 
 
+def minutes_table(seen):
+    rows = [[number(value) if isinstance(value, float) else value for value in it.values()] for it in seen]
+    return table([key.replace("_", " ") for key in seen[0]], rows)
+
+
 def measure(bench):
     minutes = bench.options.minutes
     free = shutil.disk_usage(bench.postgres.folder).free
@@ -46,7 +53,7 @@ def measure(bench):
         say(f"{minutes} minutes at {rate:,}/s")
         seen = []
         for minute in range(1, minutes + 1):
-            summary = load.run(bench.load, where, folder=folder, seconds=60, rate=rate)
+            summary = load.run(bench.load, where, folder=folder, seconds=MINUTE, rate=rate)
             size, dead, vacuums, bodies = (float(it) for it in bench.postgres.ask(DATABASE, SIZES).split("\t"))
             backlog = bench.postgres.number(DATABASE, "SELECT count(*) FROM delivery WHERE state = 'pending'")
             seen.append({"minute": minute, "p50_ms": summary["p50_ms"], "p99_ms": summary["p99_ms"], "max_ms": summary["max_ms"],
@@ -56,8 +63,6 @@ def measure(bench):
     # The first quarter is the warming up of caches and of the retention.
     steady = seen[len(seen) // 4:]
     p99 = Spread.of(it["p99_ms"] for it in steady)
-    print(table(list(seen[0]), [[number(value) if isinstance(value, float) else value for value in it.values()] for it in seen]))
-    print()
     return {"soak": seen}, [
         Verdict("soak", f"p99 a minute at {rate:,}/s", p99.middle, "<=", None, "ms", p99),
         Verdict("soak", "RSS, growth a minute", slope([it["rss_mib"] for it in steady]), "<=", None, "MiB", None,

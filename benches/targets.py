@@ -27,7 +27,10 @@ def folder_of(bench, name):
 
 
 def send(bench, running, **more):
-    return load.run(bench.load, running.url, folder=running.folder, provider=running.provider, **more)
+    seen = load.run(bench.load, running.url, folder=running.folder, provider=running.provider, **more)
+    if not seen["ok"]:
+        raise Failed(f"not one request was accepted: {seen}")
+    return seen
 
 
 def short(summary):
@@ -202,15 +205,20 @@ def overload(bench):
             recovered = prober(running.port, running.path)
         name = f"overload × {times}"
         refused = sum((seen.get("refused") or {}).values())
-        told = note(f"maximum {top:,.0f}/s, offered {seen.get('offered_per_s') or 0:,.0f}/s", short(seen))
+        offered = seen.get("offered_per_s") or 0
+        # The load shares the machine: it may not reach ten times. Less than this is no overload, and proves nothing.
+        void = offered < 1.5 * top
+        told = note(f"maximum {top:,.0f}/s, offered {offered:,.0f}/s ({offered / top:.1f} ×)", short(seen))
+        early = watch.seen[min(4, len(watch.seen) - 1)]
+        quick = seen.get("refused_p99_ms") if refused else None
         verdicts += [
-            Verdict(name, "accepted ÷ maximum", seen["ok"] / seen["elapsed_s"] / top, ">=", 0.9, "", None, told),
-            Verdict(name, "p99 of the accepted", seen["p99_ms"], "<=", 250, "ms"),
-            Verdict(name, "p99 of the refused", seen.get("refused_p99_ms") if refused else float("nan"), "<=", 50, "ms", None,
-                    f"worst {seen['refused_max_ms']:.1f} ms" if refused else "none was refused"),
-            Verdict(name, "RSS at the end ÷ after a second", watch.seen[-1] / watch.seen[min(4, len(watch.seen) - 1)], "<=", 1.1, "",
-                    None, f"highest {max(watch.seen):.0f} MiB, before {max(calm.seen):.0f} MiB"),
-            Verdict(name, "recovery", recovered, "<=", 2, "s"),
+            Verdict(name, "accepted ÷ maximum", seen["ok"] / seen["elapsed_s"] / top, ">=", 0.9, "", None, told, void),
+            Verdict(name, "p99 of the accepted", seen["p99_ms"], "<=", 250, "ms", void=void),
+            Verdict(name, "p99 of the refused", quick, "<=", 50, "ms", None,
+                    f"worst {seen['refused_max_ms']:.1f} ms" if refused else "none was refused", void),
+            Verdict(name, "RSS at the end ÷ after a second", watch.seen[-1] / early, "<=", 1.1, "", None,
+                    f"highest {max(watch.seen):.0f} MiB, before {max(calm.seen):.0f} MiB", void),
+            Verdict(name, "recovery", recovered, "<=", 2, "s", void=void),
         ]
     return verdicts
 

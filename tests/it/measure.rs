@@ -1,6 +1,6 @@
 //! Cleanup of many expired events while requests come in: the figures that the pages quote.
 //!
-//! Small in the normal tests, where it only has to work; `make bench` runs it at full size in release mode.
+//! Small in the normal tests, where it only has to work; `make bench-cleanup` runs it at full size in release mode.
 
 mod load;
 mod rows;

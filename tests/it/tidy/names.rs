@@ -79,7 +79,10 @@ fn written() -> Vec<Text> {
             ".toml",
             ".sql",
             ".json",
+            ".py",
+            ".js",
             "Makefile",
+            "bench",
             "run",
             ".sh",
             "-programs",
@@ -92,12 +95,14 @@ fn written() -> Vec<Text> {
 fn files_are_named_after_things() {
     assert_none(&name_faults(&files("src", &[".rs"])));
     assert_none(&name_faults(&files("tests", &[".rs"])));
+    assert_none(&name_faults(&files("benches", &[".rs"])));
 }
 
 #[test]
 fn no_file_is_over_four_hundred_lines() {
     assert_none(&length_faults(&files("src", &[".rs"])));
     assert_none(&length_faults(&files("tests", &[".rs"])));
+    assert_none(&length_faults(&files("benches", &[".rs", ".py", ".js"])));
 }
 
 #[test]
