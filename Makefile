@@ -29,7 +29,7 @@ deny: ## install cargo-deny and check licences, bans and sources
 	$(CARGO) install --locked cargo-deny
 	$(CARGO) deny --locked check bans licenses sources
 
-bench: ## hookonce against other receivers, and its targets; 30 minutes (ROUNDS=5 ONLY=pattern HOOKONCE=binary)
+bench: ## hookonce against other receivers, and its targets; 20 minutes once built (ROUNDS=5 ONLY=pattern HOOKONCE=binary)
 	@scripts/bench full
 
 bench-quick: ## one short round of `make bench`: under 3 minutes once it is built

@@ -35,7 +35,7 @@ def arguments():
     it = argparse.ArgumentParser(description=__doc__)
     it.add_argument("mode", choices=["full", "quick", "growth", "soak"])
     it.add_argument("--rounds", type=int, default=default("ROUNDS", None), help="of the contest (full 5, quick 1, growth 3)")
-    it.add_argument("--duration", type=int, default=default("DURATION", None), help="seconds that each run is measured (full 10, quick 4)")
+    it.add_argument("--duration", type=int, default=default("DURATION", None), help="seconds that each run is measured (full 10, quick 3)")
     it.add_argument("--warm", type=int, default=default("WARM", None), help="seconds before that (full 2, quick 1)")
     it.add_argument("--only", default=default("ONLY", ""), help="a pattern: contestants and targets whose key it matches")
     it.add_argument("--hookonce", default=default("HOOKONCE", ""), help="the daemon's binary, instead of building it")
@@ -56,7 +56,7 @@ class Bench:
         self.mode = options.mode
         self.full = options.mode == "full"
         self.rounds = options.rounds or {"full": 5, "growth": 3}.get(options.mode, 1)
-        self.seconds = options.duration or (4 if quick else 10)
+        self.seconds = options.duration or (3 if quick else 10)
         self.warm = options.warm if options.warm is not None else (1 if quick else 2)
         self.only = re.compile(options.only)
         self.options = options
@@ -192,6 +192,9 @@ def main():
         facts = machine.describe(bench)
         bench.body = load.captured_body(bench.load, bench.folder)
         bench.open()
+        busy = os.getloadavg()[0]
+        if busy > bench.cores / 2:
+            say(f"!! the machine is busy (load average {busy:.1f} on {bench.cores} cores): the ratios will be restless")
         say(f"ready after {time.monotonic() - began:.0f} s")
         work = {"growth": growth.measure, "soak": soak.measure}.get(bench.mode, contest_and_targets)
         results, verdicts = work(bench)
