@@ -17,7 +17,7 @@ SECRET = "whsec_0123456789abcdef0123456789abcdef"
 CONNECTIONS = 64
 SIZE = 2048
 
-FIXTURES = {"stripe": "invoice.paid", "github": "push"}
+FIXTURES = {"stripe": "invoice.paid", "github": "ping"}
 FIELDS = ("sent", "ok", "accepted", "duplicates", "errors", "unsent", "elapsed_s", "rate_per_s", "p50_ms",
           "p90_ms", "p99_ms", "p999_ms", "max_ms", "cpu_us_per_request")
 
@@ -66,7 +66,7 @@ def signed(provider, identity, secret=SECRET):
         headers["stripe-signature"] = f"t={stamp},v1={mac}"
     else:
         mac = hmac.new(secret.encode(), body, hashlib.sha256).hexdigest()
-        headers.update({"x-hub-signature-256": f"sha256={mac}", "x-github-event": "push",
+        headers.update({"x-hub-signature-256": f"sha256={mac}", "x-github-event": "ping",
                         "x-github-delivery": identity})
     return headers, body
 
