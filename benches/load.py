@@ -56,9 +56,9 @@ def run(program, url, *, folder, provider="stripe", seconds=10, rate=None, concu
     return summary
 
 
-def signed(provider, identity, secret=SECRET):
-    """A small request by hand, for checks: headers and body."""
-    body = json.dumps({"id": identity, "object": "event", "type": "invoice.paid"}).encode()
+def signed(provider, identity, secret=SECRET, size=0):
+    """A request by hand, for checks: headers and body, padded to a size."""
+    body = json.dumps({"id": identity, "object": "event", "type": "invoice.paid"}).encode().ljust(size)
     headers = {"content-type": "application/json"}
     if provider == "stripe":
         stamp = str(int(time.time()))

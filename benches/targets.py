@@ -8,9 +8,10 @@ import socket
 import tempfile
 import time
 
+import acks
 import contest
 import load
-from contestants import by_key, config
+from contestants import by_key, config, daemon
 from processes import Failed, Process, free_port, rss_mib, say, status_of, wait_until
 from report import Spread, Verdict, median
 
@@ -83,30 +84,35 @@ def open_loop(bench):
 
 
 def handler_latency(bench):
-    """T6: from the commit's time to the first attempt's start, both by the database's clock.
+    """T6: from the sender's answer to the handler's start, at 1,000/s.
 
-    `event.received_at` is the time of the statement that records; `attempt.started_at` is when the delivery was
-    claimed for its handler. The sender's ack falls in between, so this is a little more than "ack to handler".
+    The answer's time is the sender's, the start's that of the line which the `log` handler writes; one machine, one clock.
+    The database's own times are shown beside it. They can't be the measure: the statement that records an event may also
+    claim it for a handler, and then both of its times are one.
     """
-    with by_key("hookonce-handler").running(bench) as running:
-        send(bench, running, seconds=1, rate=1000)
-        contest.settled(bench, DATABASE)
-        since = bench.postgres.ask("postgres", "SELECT clock_timestamp()")
-        seen = send(bench, running, seconds=bench.seconds, rate=1000)
-        contest.settled(bench, DATABASE)
-        text = bench.postgres.ask(DATABASE, f"""
-            SELECT percentile_cont(ARRAY[0.5, 0.99]) WITHIN GROUP (
-                   ORDER BY extract(epoch FROM a.started_at - e.received_at)::float8 * 1000), count(*)
-              FROM event e JOIN delivery d ON d.event_id = e.id JOIN attempt a ON a.delivery_id = d.id AND a.n = 1
-             WHERE e.received_at > '{since}'""")
-    pair, count = text.split("\t")
-    half, tail = (float(it) for it in pair.strip("{}").split(","))
-    slow = behind(seen, 1000, bench.seconds)
-    told = note(f"{int(count):,} deliveries", short(seen), slow)
-    return [Verdict("T6", "recorded → handler starts at 1,000/s, p50", half, "<=", 0.3, "ms", None, told,
-                    void=bool(slow)),
-            Verdict("T6", "recorded → handler starts at 1,000/s, p99", tail, "<=", 3, "ms",
-                    void=bool(slow))]
+    with folder_of(bench, "acks") as folder, bench.postgres.database(DATABASE) as url:
+        with daemon(bench, folder, url, handler=True, log="info") as (process, port, _):
+            acks.send(port, 1000, 1)
+            contest.settled(bench, DATABASE)
+            since = bench.postgres.ask("postgres", "SELECT clock_timestamp()")
+            acked = acks.send(port, 1000, bench.seconds)
+            contest.settled(bench, DATABASE)
+            text = bench.postgres.ask(DATABASE, f"""
+                SELECT percentile_cont(0.5) WITHIN GROUP (
+                       ORDER BY extract(epoch FROM a.started_at - e.received_at)::float8 * 1000)
+                  FROM event e JOIN delivery d ON d.event_id = e.id JOIN attempt a ON a.delivery_id = d.id AND a.n = 1
+                 WHERE e.received_at > '{since}'""")
+        started, recorded = acks.handled(process.log)
+    waits = acks.milliseconds(acked, started)
+    whole = acks.milliseconds({identity: recorded[identity] for identity in acked if identity in recorded}, started)
+    wanted = 1000 * bench.seconds
+    if len(waits) < 0.95 * wanted:
+        raise Failed(f"of {wanted} events {len(acked)} were acked and {len(waits)} handled")
+    told = f"{len(waits):,} deliveries"
+    return [Verdict("T6", "answer → handler starts at 1,000/s, p50", median(waits), "<=", 0.3, "ms", None, told),
+            Verdict("T6", "answer → handler starts at 1,000/s, p99", waits[int(len(waits) * 0.99)], "<=", 3, "ms"),
+            Verdict("T6", "recording begins → handler starts, p50", median(whole), "<=", None, "ms", None, "with the commit"),
+            Verdict("T6", "recorded → claimed, by the database, p50", float(text), "<=", None, "ms")]
 
 
 def memory(bench):

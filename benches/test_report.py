@@ -3,6 +3,7 @@
 import json
 import unittest
 
+import acks
 import contest
 import contestants
 import pgbench
@@ -82,6 +83,9 @@ class Loads(unittest.TestCase):
         self.assertEqual(soak.slope([5, 5, 5]), 0)
         self.assertEqual(soak.slope([1, 3, 5]), 2)
         self.assertEqual(soak.slope([1]), 0)
+
+    def test_waits_are_of_what_was_acked_and_handled(self):
+        self.assertEqual(acks.milliseconds({"a": 1.0, "b": 2.0, "c": 3.0}, {"a": 1.5, "b": 1.75}), [-250.0, 500.0])
 
 
 class Order(unittest.TestCase):
