@@ -2,7 +2,8 @@
 //!
 //! A [`Fixture`] is one request as a provider would make it, without its signature. A [`Sender`]
 //! gives it a fresh id, signs it with a source's own secret as the provider would, and sends it; a
-//! [`SendPlan`] says how often, how fast and with which fault.
+//! [`SendPlan`] says how often, how fast and with which fault; a [`LoadPlan`] sends so many that the
+//! receiver has work, and measures it.
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -14,6 +15,7 @@ pub mod file;
 pub mod forge;
 mod id;
 pub mod json;
+pub mod load;
 pub mod plan;
 pub mod sender;
 pub mod shipped;
@@ -21,6 +23,7 @@ pub mod shipped;
 pub use change::Change;
 pub use file::{LoadError, load};
 pub use forge::Fault;
+pub use load::{LoadPlan, LoadStop, LoadSummary};
 pub use plan::{SendPlan, Summary, run};
 pub use sender::{SendError, Sender, Sent};
 

@@ -55,6 +55,12 @@ impl Headers {
         self.0.push((name.to_ascii_lowercase(), value));
     }
 
+    /// Takes every line of `name` (lower case) away and adds one with this value at the end.
+    pub fn replace(&mut self, name: &str, value: impl Into<Bytes>) {
+        self.0.retain(|(other, _)| other != name);
+        self.push(name, value);
+    }
+
     /// Puts `value` in the place of every value of `name` (lower case).
     pub fn overwrite(&mut self, name: &str, value: &'static [u8]) {
         for (_, old) in self.0.iter_mut().filter(|(n, _)| n == name) {

@@ -10,9 +10,11 @@ use uuid::Uuid;
 use super::global::Format;
 use super::output::plain;
 use super::{Failure, Global, Output};
+use crate::fixture::file::load as load_fixtures;
 use crate::fixture::{Change, Fault, Fixture, SendError, SendPlan, Sender, Sent, Summary};
-use crate::fixture::{load, run as run_plan, shipped};
+use crate::fixture::{run as run_plan, shipped};
 
+mod load;
 mod target;
 mod wait;
 
@@ -52,8 +54,8 @@ pub(super) struct Args {
     /// Send each request a second time after it was answered
     #[arg(long)]
     twice: bool,
-    /// Requests under way at once
-    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=1024))]
+    /// Requests under way at once, at most 1024; in load mode connections, at most 10000
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=10_000))]
     concurrent: u16,
     /// Flip one bit of the signature
     #[arg(long)]
@@ -70,9 +72,14 @@ pub(super) struct Args {
     /// The same seed gives the same ids and the same order
     #[arg(long, value_name = "N")]
     seed: Option<u64>,
+    /// Pad the JSON body to this many bytes by a member `padding`
+    #[arg(long, value_name = "BYTES")]
+    size: Option<usize>,
     /// Wait until every delivery of what was sent is delivered, at most this long: 10s
     #[arg(long, value_name = "TIME", value_parser = humantime::parse_duration)]
     wait: Option<Duration>,
+    #[command(flatten)]
+    load: load::Flags,
 }
 
 /// One request and its answer, as `-o json` and `-o jsonl` print it.
@@ -112,9 +119,20 @@ impl Line {
 
 /// Sends; fails when an answer isn't 2xx, nobody answers, or `--wait` is in vain.
 pub(super) async fn run(args: Args, global: &Global, output: &Output) -> Result<(), Failure> {
-    let fixtures = args.fixtures()?;
+    load::check(&args)?;
+    let mut fixtures = args.fixtures()?;
     let target = target::choose(&args, &fixtures, global)?;
     let sender = Sender::new(&target.url, target.source).map_err(failure)?;
+    if let Some(size) = args.size {
+        for fixture in &mut fixtures {
+            let padded = sender.pad(fixture, &args.changes, args.id.as_deref(), size);
+            *fixture = padded.map_err(failure)?;
+        }
+    }
+    if args.load.is_load() {
+        let (flags, summarised) = (args.load.clone(), args.load.is_summarised());
+        return load::send(flags.plan(args.plan(fixtures)), summarised, sender, output).await;
+    }
     // Before anything is sent: a wait that can't work must not leave events behind.
     let waiting = match args.wait {
         Some(most) => Some((wait::Watcher::new(target.admin.as_ref(), global)?, most)),
@@ -147,35 +165,59 @@ async fn send(
     sender: &Sender,
     output: &Output,
 ) -> Result<(Summary, Vec<String>), Failure> {
-    let mut printed = Ok(());
-    let (mut lines, mut events) = (Vec::new(), Vec::new());
+    let mut printer = Printer::new(output);
+    let mut events = Vec::new();
     let mut sink = |sent: &Sent| {
-        let line = Line::new(sent);
         // An answer without our id is one that the provider wants: then its own id must do.
-        let id = line.event.map(|event| event.to_string()).or_else(|| line.event_id.clone());
-        events.extend(id);
-        match output.format() {
-            Format::Json => lines.push(line),
-            Format::Jsonl if printed.is_ok() => printed = output.json(&line),
-            Format::Table if printed.is_ok() => printed = output.line(&line.text()),
-            Format::Jsonl | Format::Table => {}
-        }
+        events.extend(sent.event.map(|event| event.to_string()).or_else(|| sent.event_id.clone()));
+        printer.take(sent);
     };
     let summary = run_plan(plan, sender, &mut sink).await;
-    printed?;
-    if output.format() == Format::Json {
-        // What was answered before a failure is printed all the same.
-        output.json(&serde_json::json!({ "items": lines, "next_cursor": null }))?;
-    }
+    printer.finish()?;
     events.sort();
     events.dedup();
     Ok((summary.map_err(failure)?, events))
+}
+
+/// Prints answers as they come, or all of them at the end where that is the format.
+struct Printer<'a> {
+    output: &'a Output,
+    lines: Vec<Line>,
+    printed: Result<(), Failure>,
+}
+
+impl<'a> Printer<'a> {
+    fn new(output: &'a Output) -> Self {
+        Self { output, lines: Vec::new(), printed: Ok(()) }
+    }
+
+    fn take(&mut self, sent: &Sent) {
+        let line = Line::new(sent);
+        match self.output.format() {
+            Format::Json => self.lines.push(line),
+            Format::Jsonl if self.printed.is_ok() => self.printed = self.output.json(&line),
+            Format::Table if self.printed.is_ok() => self.printed = self.output.line(&line.text()),
+            Format::Jsonl | Format::Table => {}
+        }
+    }
+
+    /// Fails with what kept an answer from being printed. What was answered before a failure to send
+    /// is printed all the same.
+    fn finish(self) -> Result<(), Failure> {
+        self.printed?;
+        if self.output.format() == Format::Json {
+            let page = serde_json::json!({ "items": self.lines, "next_cursor": null });
+            self.output.json(&page)?;
+        }
+        Ok(())
+    }
 }
 
 fn failure(error: SendError) -> Failure {
     match error {
         SendError::Unreachable { .. } => Failure::Unreachable(error.to_string()),
         SendError::Unfit(reason) => Failure::Usage(reason),
+        SendError::Journal(_) => Failure::Failed(error.to_string()),
     }
 }
 
@@ -192,8 +234,8 @@ impl Args {
             let fixture = shipped::get(&self.what, self.kind.as_deref());
             return fixture.map(|fixture| vec![fixture]).map_err(Failure::Usage);
         }
-        let mut fixtures =
-            load(Path::new(&self.what)).map_err(|error| Failure::Usage(error.to_string()))?;
+        let mut fixtures = load_fixtures(Path::new(&self.what))
+            .map_err(|error| Failure::Usage(error.to_string()))?;
         if let Some(kind) = &self.kind {
             fixtures.retain(|fixture| fixture.kind == *kind);
             if fixtures.is_empty() {

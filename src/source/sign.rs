@@ -21,8 +21,17 @@ impl Source {
         secret: usize,
     ) -> Result<Received, String> {
         let mut request = unsigned;
-        let fresh_id = Uuid::now_v7().to_string();
-        if let Some(field) = self.missing_id_header(&request) {
+        let missing = self.missing_id_header(&request);
+        // Making one asks the operating system for chance, which is dear where thousands a second
+        // are signed that all have their id.
+        let fresh_id = if missing.is_some()
+            || self.scheme.id_fields().into_iter().any(|field| !holds_id(field, &request))
+        {
+            Uuid::now_v7().to_string()
+        } else {
+            String::new()
+        };
+        if let Some(field) = missing {
             field.put(&mut request, &fresh_id)?;
         }
         self.scheme.sign(&mut request, now, secret, &fresh_id)?;
@@ -40,6 +49,11 @@ impl Source {
         let any_filled = self.reader.id.iter().filter_map(fields).any(|field| filled(&field));
         (!any_filled).then_some(due)
     }
+}
+
+/// Whether an id stands there that signing keeps.
+fn holds_id(field: &Field, request: &Received) -> bool {
+    field.read(request).is_ok_and(|id| id.is_some_and(|id| !id.is_empty()))
 }
 
 #[cfg(test)]

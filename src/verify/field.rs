@@ -9,7 +9,7 @@ use std::fmt;
 use bytes::Bytes;
 
 use super::json::{self, Pointer};
-use crate::received::{Headers, Received};
+use crate::received::Received;
 
 /// A place in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -135,12 +135,7 @@ impl Field {
     pub(crate) fn put(&self, received: &mut Received, value: &str) -> Result<(), String> {
         match self {
             Self::Header(name) => {
-                let mut headers = Headers::new();
-                for (other, line) in received.headers.iter().filter(|(other, _)| other != name) {
-                    headers.push(other, line.clone());
-                }
-                headers.push(name, Bytes::copy_from_slice(value.as_bytes()));
-                received.headers = headers;
+                received.headers.replace(name, Bytes::copy_from_slice(value.as_bytes()));
                 Ok(())
             }
             Self::Query(name) => {
@@ -234,6 +229,7 @@ fn with_pair(pairs: &[u8], name: &str, value: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::received::Headers;
 
     fn request(target: &str, body: &'static str) -> Received {
         let mut headers = Headers::new();

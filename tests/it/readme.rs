@@ -166,6 +166,22 @@ async fn the_small_config_is_accepted_and_serves() {
     for_real(&daemon, place.path(), &secret).await;
 }
 
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_load_of_the_operators_page_runs() {
+    let place = tempfile::tempdir().unwrap();
+    let daemon = Started::new(place.path(), &[], &[]).await;
+    let page = std::fs::read_to_string(tidy::root().join("docs/operate.md")).unwrap();
+    let section = page.split("\n## Load\n").nth(1).unwrap().split("\n## ").next().unwrap();
+    let all = commands(section);
+    assert_eq!(all.len(), 2, "{all:?}");
+    for command in all {
+        // As long as it takes to see that it works.
+        let command = command.replace("10s", "1s").replace("2000", "200");
+        let text = daemon.run(place.path(), &command, &[]).await;
+        assert!(text.contains("accepted"), "{text}");
+    }
+}
+
 async fn for_real(daemon: &Started, dir: &Path, secret: &[(&str, &str)]) {
     let page = readme();
     let section = page.split("## Run it for real").nth(1).unwrap();

@@ -54,8 +54,18 @@ fn every_flag_of_the_contract_is_understood() {
     assert_eq!((plan.count, plan.rate, plan.concurrent), (Some(3), Some(50.0), 8));
     assert_eq!(plan.faults, [Fault::BadSignature, Fault::Stale, Fault::Truncate]);
     assert!(plan.twice && plan.reorder && plan.seed == Some(7));
+    let load = "stripe --summary --journal acks --duplicates 0.2 --size 4096 --idle 60000 --concurrent 10000";
+    let args = parse(&load.split(' ').collect::<Vec<_>>()).expect("parsed");
+    assert!(args.load.is_load() && args.load.is_summarised() && args.size == Some(4096));
+    assert!(super::load::check(&args).is_ok());
+    let (flags, plan) = (args.load.clone(), args.plan(Vec::new()));
+    let load = flags.plan(plan);
+    assert_eq!((load.duplicates, load.idle, load.plan.concurrent), (0.2, 60_000, 10_000));
     for bad in [
         &["stripe", "--count", "0"][..],
+        &["stripe", "--concurrent", "10001"],
+        &["stripe", "--duplicates", "1"],
+        &["stripe", "--idle", "60001"],
         &["stripe", "--set", "x"],
         &["stripe", "--rate", "0"],
         &[],
