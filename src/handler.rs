@@ -17,6 +17,7 @@ pub mod function;
 pub mod http;
 pub mod log;
 pub mod routing;
+pub mod seats;
 
 #[cfg(test)]
 mod sample;

@@ -10,13 +10,15 @@ use uuid::Uuid;
 
 use crate::handler::Routes;
 use crate::metric::Metrics;
-use crate::store::{NewEvent, Recorded, Retention, Store, StoreError};
+use crate::store::{NewDelivery, NewEvent, Recorded, Retention, Store, StoreError};
 use crate::verify::Verified;
 
 mod batch;
+mod births;
 pub mod readmit;
 mod rejections;
 
+pub use births::{Birth, Births};
 pub use rejections::RejectionKeeper;
 
 /// How much may wait for the database.
@@ -72,7 +74,9 @@ pub struct RecorderParts {
     pub routes: Arc<Routes>,
     /// How long keys and bodies live.
     pub retention: Retention,
-    /// Told when deliveries were made; the worker is correct without it.
+    /// Where deliveries may be born leased; without it all are born pending.
+    pub births: Option<Births>,
+    /// Told when pending deliveries were made; the worker is correct without it.
     pub wake: Arc<Notify>,
     /// Counts commits.
     pub metrics: Metrics,
@@ -137,7 +141,7 @@ fn new_event(verified: Verified, routes: &Routes, retention: Retention) -> NewEv
     };
     NewEvent {
         id: Uuid::now_v7(),
-        handlers,
+        deliveries: handlers.into_iter().map(NewDelivery::pending).collect(),
         keys: retention.keys,
         bodies: retention.bodies,
         verified,

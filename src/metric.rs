@@ -56,7 +56,12 @@ struct SourceMeters {
     duplicate: Counter,
     seconds: Histogram,
     last_accepted: Gauge,
+    /// By the position of the secret; those of later positions are looked up.
+    verified: [Counter; SECRETS_CACHED],
 }
+
+/// Sources have one secret, or two while one is rotated.
+const SECRETS_CACHED: usize = 2;
 
 /// What the hot path of a worker touches, registered once a handler.
 struct HandlerMeters {
@@ -175,6 +180,12 @@ impl Metrics {
     /// Counts a request that passed verification, by the position of the secret that matched
     /// (`none` for a scheme without secrets).
     pub fn verified(&self, source: &Name, secret: Option<usize>) {
+        if let Some(position) = secret
+            && let Some(counter) = self.source(source).verified.get(position)
+        {
+            counter.increment(1);
+            return;
+        }
         let secret = secret.map_or_else(|| "none".to_owned(), |position| position.to_string());
         self.counter(names::VERIFIED, &[("source", source.as_str()), ("secret", &secret)])
             .increment(1);
@@ -281,6 +292,9 @@ impl Metrics {
                 duplicate: self.counter(names::INTAKE, &[source, ("outcome", DUPLICATE)]),
                 seconds: self.histogram(names::INTAKE_SECONDS, &[source]),
                 last_accepted: self.gauge(names::SOURCE_LAST_ACCEPTED, &[source]),
+                verified: std::array::from_fn(|position| {
+                    self.counter(names::VERIFIED, &[source, ("secret", &position.to_string())])
+                }),
             }
         })
     }

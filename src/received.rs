@@ -29,8 +29,23 @@ pub struct Received {
 /// The order is that in which they were pushed. Lines of one name keep the order of the wire; between
 /// names the wire's order is lost, because the HTTP framework keeps none, and the listener pushes them
 /// in alphabetical order. Nothing may depend on it: a scheme that signs headers names them.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct Headers(Vec<(String, Bytes)>);
+///
+/// Kept as one text in the form of the tables, with the places of its lines: two allocations a
+/// request, and recording copies nothing.
+#[derive(Clone, Default, PartialEq, Eq)]
+pub struct Headers {
+    text: Vec<u8>,
+    lines: Vec<Line>,
+}
+
+/// Where a line lies in the text: the name is `start..colon`, `": "` follows, the value ends at `end`,
+/// CRLF follows.
+#[derive(Clone, Copy, PartialEq, Eq)]
+struct Line {
+    start: usize,
+    colon: usize,
+    end: usize,
+}
 
 /// A header that must stand once stood more than once.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -43,88 +58,131 @@ impl Headers {
         Self::default()
     }
 
+    /// No headers yet, with room for so many lines and bytes.
+    #[must_use]
+    pub fn with_capacity(lines: usize, bytes: usize) -> Self {
+        Self { text: Vec::with_capacity(bytes), lines: Vec::with_capacity(lines) }
+    }
+
     /// Adds a line. The name is lower-cased; the value is kept as it is, without CR and LF, which no
-    /// HTTP parser lets through and which would forge a line in [`Headers::to_bytes`].
-    pub fn push(&mut self, name: &str, value: impl Into<Bytes>) {
-        let value: Bytes = value.into();
-        let value = if value.iter().any(|b| matches!(b, b'\r' | b'\n')) {
-            value.iter().copied().filter(|b| !matches!(b, b'\r' | b'\n')).collect()
+    /// HTTP parser lets through and which would forge a line in [`Headers::as_bytes`].
+    pub fn push(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        let value = value.as_ref();
+        let start = self.text.len();
+        self.text.extend_from_slice(name.as_bytes());
+        let colon = self.text.len();
+        if let Some(name) = self.text.get_mut(start..) {
+            name.make_ascii_lowercase();
+        }
+        self.text.extend_from_slice(b": ");
+        if value.iter().any(|b| matches!(b, b'\r' | b'\n')) {
+            self.text.extend(value.iter().copied().filter(|b| !matches!(b, b'\r' | b'\n')));
         } else {
-            value
-        };
-        self.0.push((name.to_ascii_lowercase(), value));
+            self.text.extend_from_slice(value);
+        }
+        self.lines.push(Line { start, colon, end: self.text.len() });
+        self.text.extend_from_slice(b"\r\n");
     }
 
     /// Takes every line of `name` (lower case) away and adds one with this value at the end.
-    pub fn replace(&mut self, name: &str, value: impl Into<Bytes>) {
-        self.0.retain(|(other, _)| other != name);
+    pub fn replace(&mut self, name: &str, value: impl AsRef<[u8]>) {
+        if self.all(name).next().is_some() {
+            let mut others = Self::with_capacity(self.len(), self.text.len());
+            for (other, line) in self.iter().filter(|(other, _)| *other != name) {
+                others.push(other, line);
+            }
+            *self = others;
+        }
         self.push(name, value);
     }
 
     /// Puts `value` in the place of every value of `name` (lower case).
     pub fn overwrite(&mut self, name: &str, value: &'static [u8]) {
-        for (_, old) in self.0.iter_mut().filter(|(n, _)| n == name) {
-            *old = Bytes::from_static(value);
+        if self.all(name).next().is_none() {
+            return;
         }
+        let mut headers = Self::with_capacity(self.len(), self.text.len() + value.len());
+        for (other, old) in self.iter() {
+            headers.push(other, if other == name { value } else { old });
+        }
+        *self = headers;
     }
 
     /// Every value of `name` (lower case), in order.
-    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Bytes> {
-        self.0.iter().filter(move |(n, _)| n == name).map(|(_, v)| v)
+    pub fn all<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a [u8]> {
+        self.lines
+            .iter()
+            .filter(move |line| {
+                line.colon - line.start == name.len() && self.name(line) == name.as_bytes()
+            })
+            .map(|line| self.value(line))
     }
 
     /// The value of `name` (lower case) when there is exactly one, `None` when there is none.
-    pub fn one(&self, name: &str) -> Result<Option<&Bytes>, Repeated> {
-        let mut values = self.0.iter().filter(|(n, _)| n == name).map(|(_, v)| v);
-        let first = values.next();
-        match values.next() {
+    pub fn one(&self, name: &str) -> Result<Option<&[u8]>, Repeated> {
+        // Not through `all`: its values would live no longer than `name` does.
+        let mut lines = self.lines.iter().filter(|line| self.name(line) == name.as_bytes());
+        let first = lines.next();
+        match lines.next() {
             Some(_) => Err(Repeated),
-            None => Ok(first),
+            None => Ok(first.map(|line| self.value(line))),
         }
     }
 
     /// Every line, in order.
-    pub fn iter(&self) -> impl Iterator<Item = (&str, &Bytes)> {
-        self.0.iter().map(|(n, v)| (n.as_str(), v))
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &[u8])> {
+        // A name came in as text, so it is text.
+        self.lines.iter().map(|line| {
+            (std::str::from_utf8(self.name(line)).unwrap_or_default(), self.value(line))
+        })
+    }
+
+    fn name(&self, line: &Line) -> &[u8] {
+        self.text.get(line.start..line.colon).unwrap_or_default()
+    }
+
+    fn value(&self, line: &Line) -> &[u8] {
+        self.text.get(line.colon + 2..line.end).unwrap_or_default()
     }
 
     /// How many lines.
     #[must_use]
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.lines.len()
     }
 
     /// Whether there is none.
     #[must_use]
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.lines.is_empty()
     }
 
     /// `name: value` lines ended by CRLF: the form in which the tables keep them.
     #[must_use]
-    pub fn to_bytes(&self) -> Vec<u8> {
-        let mut out = Vec::with_capacity(self.0.iter().map(|(n, v)| n.len() + v.len() + 4).sum());
-        for (name, value) in &self.0 {
-            out.extend_from_slice(name.as_bytes());
-            out.extend_from_slice(b": ");
-            out.extend_from_slice(value);
-            out.extend_from_slice(b"\r\n");
-        }
-        out
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.text
     }
 
-    /// Reads what [`Headers::to_bytes`] wrote. A line without a colon is passed over.
+    /// Reads what [`Headers::as_bytes`] wrote. A line without a colon is passed over.
     #[must_use]
     pub fn from_bytes(bytes: &[u8]) -> Self {
-        let mut headers = Self::new();
+        let mut headers = Self::with_capacity(16, bytes.len());
         for line in bytes.split(|b| *b == b'\n') {
             let line = line.strip_suffix(b"\r").unwrap_or(line);
             let Some(colon) = line.iter().position(|b| *b == b':') else { continue };
             let (name, value) = (&line[..colon], &line[colon + 1..]);
             let value = value.strip_prefix(b" ").unwrap_or(value);
-            headers.push(&String::from_utf8_lossy(name), Bytes::copy_from_slice(value));
+            headers.push(&String::from_utf8_lossy(name), value);
         }
         headers
+    }
+}
+
+impl std::fmt::Debug for Headers {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_list()
+            .entries(self.iter().map(|(name, value)| (name, String::from_utf8_lossy(value))))
+            .finish()
     }
 }
 
@@ -138,10 +196,10 @@ mod tests {
         headers.push("X-Odd", Bytes::from_static(b" \xff\xfe: tail "));
         headers.push("x-odd", Bytes::from_static(b""));
         headers.push("a", Bytes::from_static(b"1"));
-        let back = Headers::from_bytes(&headers.to_bytes());
+        let back = Headers::from_bytes(headers.as_bytes());
         assert_eq!(back, headers);
         assert_eq!(back.one("x-odd"), Err(Repeated));
-        assert_eq!(back.one("a"), Ok(Some(&Bytes::from_static(b"1"))));
+        assert_eq!(back.one("a"), Ok(Some(&b"1"[..])));
         assert_eq!(back.one("b"), Ok(None));
     }
 
@@ -149,6 +207,6 @@ mod tests {
     fn a_value_cannot_forge_a_line() {
         let mut headers = Headers::new();
         headers.push("a", Bytes::from_static(b"1\r\nb: 2"));
-        assert_eq!(Headers::from_bytes(&headers.to_bytes()).len(), 1);
+        assert_eq!(Headers::from_bytes(headers.as_bytes()).len(), 1);
     }
 }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use entity::{Name, State, TryOutcome};
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -39,6 +40,8 @@ pub use browse::{
 };
 pub use clock::Probe;
 pub use error::{OpenError, StoreError};
+
+pub use connect::HOT_PLANNING;
 
 use connect::Database;
 
@@ -190,13 +193,44 @@ pub struct NewEvent {
     pub id: Uuid,
     /// What to record.
     pub verified: Verified,
-    /// The handlers that get a delivery.
-    pub handlers: Vec<Name>,
+    /// What is made with it, when it is the first copy.
+    pub deliveries: Vec<NewDelivery>,
     /// From recording to `expires_at`.
     pub keys: Duration,
     /// From recording until the body may go.
     pub bodies: Duration,
 }
+
+/// A delivery that is made together with its event.
+#[derive(Debug, Clone)]
+pub struct NewDelivery {
+    /// Ours, UUIDv7: the same however often the statement is tried.
+    pub id: Uuid,
+    /// Who gets it.
+    pub handler: Name,
+    /// Leased from birth to the worker of this process, as the first try; pending when `None`.
+    pub lease: Option<BirthLease>,
+}
+
+impl NewDelivery {
+    /// One that any worker may claim.
+    #[must_use]
+    pub fn pending(handler: Name) -> Self {
+        Self { id: Uuid::now_v7(), handler, lease: None }
+    }
+}
+
+/// The lease of a delivery that is born leased.
+#[derive(Debug, Clone)]
+pub struct BirthLease {
+    /// The worker's name.
+    pub worker: Arc<str>,
+    /// From recording.
+    pub length: Duration,
+}
+
+/// The epoch of a lease from birth, which is also the number of its try.
+pub const BIRTH_EPOCH: i64 = 1;
 
 /// Durable. Made only after COMMIT.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -205,6 +239,8 @@ pub enum Recorded {
     Fresh {
         /// Our id.
         event: Uuid,
+        /// The database's time of recording.
+        received_at: DateTime<Utc>,
     },
     /// The row was there.
     Duplicate {

@@ -1,23 +1,26 @@
 //! Claims what is due, calls its handler, settles what came of it.
 //!
-//! Correct by polling alone: a wake-up only shortens the wait.
+//! Correct by polling alone: a wake-up only shortens the wait. Deliveries that were born leased to this
+//! worker come in by a channel and need no claim; what gets lost on that way lapses and is rescued.
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use entity::Name;
-use tokio::sync::{Notify, Semaphore};
+use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::handler::Handler;
+use crate::handler::seats::{Seat, Seats, Taken};
 use crate::metric::Metrics;
 use crate::retry::RetryPolicy;
-use crate::store::Store;
 use crate::store::claim::Room;
+use crate::store::{Claimed, Store};
 
 mod attempt;
+mod births;
 mod leases;
 pub mod settle;
 mod settler;
@@ -36,7 +39,11 @@ const PAUSE_WHEN_TAKEN: Duration = Duration::from_millis(20);
 const PAUSE_AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// The most deliveries of one handler in one claim.
-const CLAIM_MAX: usize = 64;
+const CLAIM_MAX: usize = 256;
+
+/// Calls that may have ended and wait for their settlement to be durable. A database that takes none
+/// stops the calls when so many wait, and with them the claiming.
+const UNSETTLED_MAX: usize = 1024;
 
 /// A handler and how the worker calls it.
 #[derive(Clone)]
@@ -61,12 +68,34 @@ pub struct WorkerParts {
     pub store: Store,
     /// The handlers of this replica. Deliveries of others are left alone.
     pub callees: Vec<Callee>,
+    /// The seats of these handlers, made by [`seats`]. Intake may take some for what it records.
+    pub seats: Arc<Seats>,
+    /// Deliveries that were born leased to this worker.
+    pub births: mpsc::UnboundedReceiver<Birth>,
     /// Tells that something may be due.
     pub wake: Arc<Notify>,
     /// Counts what was settled.
     pub metrics: Metrics,
     /// Names this replica in `delivery.leased_by`.
     pub id: String,
+}
+
+/// A durable delivery that is leased to this worker since it was recorded.
+#[derive(Debug)]
+pub struct Birth {
+    /// As if it had been claimed.
+    pub claimed: Claimed,
+    /// Its seat.
+    pub seat: Seat,
+    /// Its lease runs at least from here.
+    pub since: Instant,
+}
+
+/// The seats of these handlers.
+#[must_use]
+pub fn seats(callees: &[Callee]) -> Arc<Seats> {
+    let seats = callees.iter().map(|it| (it.name.clone(), it.concurrency, it.lease));
+    Arc::new(Seats::new(seats))
 }
 
 /// When to stop, in two steps.
@@ -84,14 +113,12 @@ struct Shared {
     metrics: Metrics,
     settler: Settler,
     leases: Leases,
+    callees: HashMap<Name, Callee>,
+    seats: Arc<Seats>,
+    /// See [`UNSETTLED_MAX`].
+    unsettled: Arc<Semaphore>,
     wake: Arc<Notify>,
     stop: WorkerStop,
-}
-
-/// A handler with the number of calls that it may still take.
-struct Slot {
-    callee: Callee,
-    free: Arc<Semaphore>,
 }
 
 /// Runs until `stop.claiming`, then until every call has ended and is settled. Returns when nothing
@@ -108,27 +135,27 @@ pub async fn run(parts: WorkerParts, stop: WorkerStop) {
         parts.metrics.clone(),
         renewing.clone(),
     ));
+    let callees = parts.callees.into_iter().map(|callee| (callee.name.clone(), callee));
     let shared = Arc::new(Shared {
         store: parts.store,
         metrics: parts.metrics,
         settler,
         leases,
+        callees: callees.collect(),
+        seats: parts.seats,
+        unsettled: Arc::new(Semaphore::new(UNSETTLED_MAX)),
         wake: parts.wake,
         stop,
     });
-    let slots: HashMap<Name, Slot> = parts
-        .callees
-        .into_iter()
-        .map(|callee| {
-            let free = Arc::new(Semaphore::new(usize::from(callee.concurrency.max(1))));
-            (callee.name.clone(), Slot { callee, free })
-        })
-        .collect();
 
-    if slots.is_empty() {
+    let births = tokio::spawn(births::run(Arc::clone(&shared), parts.births, tracker.clone()));
+    if shared.callees.is_empty() {
         shared.stop.claiming.cancelled().await;
     } else {
-        claim_until_stopped(&shared, &slots, &parts.id, &tracker).await;
+        claim_until_stopped(&shared, &parts.id, &tracker).await;
+    }
+    if let Err(error) = births.await {
+        tracing::error!(error = %error, "the task for newborn deliveries failed; their leases will lapse");
     }
 
     // Leases stay renewed until the last call has ended and is settled.
@@ -140,65 +167,83 @@ pub async fn run(parts: WorkerParts, stop: WorkerStop) {
     settler_tracker.wait().await;
 }
 
-async fn claim_until_stopped(
-    shared: &Arc<Shared>,
-    slots: &HashMap<Name, Slot>,
-    worker: &str,
-    tracker: &TaskTracker,
-) {
+async fn claim_until_stopped(shared: &Arc<Shared>, worker: &str, tracker: &TaskTracker) {
+    // After a quiet second one question will do in place of a claim.
+    let mut rested = false;
     while !shared.stop.claiming.is_cancelled() {
-        let rooms = rooms(slots);
-        let least = rooms.iter().map(|room| room.free as usize).min().unwrap_or(0);
-        let sleep = if rooms.is_empty() {
-            // Every handler is busy; a call that ends wakes us.
-            POLL
+        let sleep = if rested { until_due(shared).await } else { Duration::ZERO };
+        let sleep = if sleep.is_zero() || sleep == PAUSE_WHEN_TAKEN {
+            claim(shared, worker, tracker).await
         } else {
-            match shared.store.claim(worker, rooms).await {
-                Ok(claims) => {
-                    let claimed = claims.len();
-                    begin(shared, slots, claims, tracker);
-                    // Less than the least room: nothing more was due, for any handler.
-                    if claimed < least { until_due(shared, slots).await } else { Duration::ZERO }
-                }
-                Err(error) => {
-                    tracing::warn!(error = %error, cause = ?std::error::Error::source(&error), "nothing could be claimed now");
-                    PAUSE_AFTER_ERROR
-                }
-            }
+            sleep
         };
         if sleep.is_zero() {
+            rested = false;
             continue;
         }
-        tokio::select! {
-            () = tokio::time::sleep(sleep) => {}
-            () = shared.wake.notified() => {}
-            () = shared.stop.claiming.cancelled() => {}
-        }
+        rested = tokio::select! {
+            () = tokio::time::sleep(sleep) => sleep == POLL,
+            () = shared.wake.notified() => false,
+            () = shared.stop.claiming.cancelled() => false,
+        };
     }
 }
 
-/// What each handler may take now; handlers that are full are left out.
-fn rooms(slots: &HashMap<Name, Slot>) -> Vec<Room> {
-    slots
-        .values()
-        .filter_map(|slot| {
-            let free = slot.free.available_permits().min(CLAIM_MAX);
-            (free > 0).then(|| Room {
-                handler: slot.callee.name.clone(),
-                free: u32::try_from(free).unwrap_or(u32::MAX),
-                lease: slot.callee.lease,
-            })
+/// Claims for every handler that has room, and begins what it got. Gives how long to sleep.
+async fn claim(shared: &Arc<Shared>, worker: &str, tracker: &TaskTracker) -> Duration {
+    let mut taken = take_seats(shared);
+    let rooms: Vec<Room> = taken
+        .iter()
+        .filter_map(|(name, taken)| {
+            let lease = shared.callees.get(name)?.lease;
+            Some(Room { handler: name.clone(), free: taken.left(), lease })
         })
-        .collect()
+        .collect();
+    if rooms.is_empty() {
+        // Every handler is busy; a call that ends wakes us.
+        return POLL;
+    }
+    let claims = match shared.store.claim(worker, rooms).await {
+        Ok(claims) => claims,
+        Err(error) => {
+            tracing::warn!(error = %error, cause = ?std::error::Error::source(&error), "nothing could be claimed now");
+            return PAUSE_AFTER_ERROR;
+        }
+    };
+    for claimed in claims {
+        let seat = taken.get_mut(&claimed.handler).and_then(Taken::one);
+        begin(shared, claimed, seat, tracker);
+    }
+    // A handler with a seat left had nothing more that was due.
+    let mut more = false;
+    for (name, taken) in &taken {
+        let behind = taken.left() == 0;
+        shared.seats.set_behind(name, behind);
+        more |= behind;
+    }
+    drop(taken);
+    if more { Duration::ZERO } else { until_due(shared).await }
 }
 
-async fn until_due(shared: &Shared, slots: &HashMap<Name, Slot>) -> Duration {
+/// The seats that each handler has free now; handlers that are full are left out, and are behind until
+/// a claim has shown otherwise.
+fn take_seats(shared: &Shared) -> HashMap<Name, Taken> {
+    let mut all = HashMap::new();
+    for name in shared.callees.keys() {
+        match shared.seats.take(name, CLAIM_MAX) {
+            Some(taken) => {
+                all.insert(name.clone(), taken);
+            }
+            None => shared.seats.set_behind(name, true),
+        }
+    }
+    all
+}
+
+async fn until_due(shared: &Shared) -> Duration {
     // Only handlers with room: one that is full and overdue must not make the loop spin.
-    let handlers: Vec<Name> = slots
-        .values()
-        .filter(|slot| slot.free.available_permits() > 0)
-        .map(|slot| slot.callee.name.clone())
-        .collect();
+    let handlers: Vec<Name> =
+        shared.callees.keys().filter(|name| shared.seats.has_free(name)).cloned().collect();
     match shared.store.next_due(handlers).await {
         Ok(Some(Duration::ZERO)) => PAUSE_WHEN_TAKEN,
         Ok(Some(until)) => until.clamp(Duration::from_millis(1), POLL),
@@ -210,22 +255,26 @@ async fn until_due(shared: &Shared, slots: &HashMap<Name, Slot>) -> Duration {
     }
 }
 
-fn begin(
-    shared: &Arc<Shared>,
-    slots: &HashMap<Name, Slot>,
-    claims: Vec<crate::store::Claimed>,
-    tracker: &TaskTracker,
-) {
-    for claim in claims {
-        let Some(slot) = slots.get(&claim.handler) else {
-            tracing::error!(handler.name = %claim.handler, "claimed for a handler that nobody asked for");
-            continue;
-        };
-        // There is a permit: this loop is the only one who takes them, and it claimed no more.
-        let Ok(permit) = Arc::clone(&slot.free).try_acquire_owned() else {
-            tracing::error!(handler.name = %claim.handler, "claimed more than there was room for");
-            continue;
-        };
-        tracker.spawn(attempt::run(Arc::clone(shared), slot.callee.clone(), claim, permit));
+/// Calls the handler of a claim. One for which there is no handler or no seat, which nobody asked for,
+/// is given back.
+fn begin(shared: &Arc<Shared>, claimed: Claimed, seat: Option<Seat>, tracker: &TaskTracker) {
+    match (shared.callees.get(&claimed.handler), seat) {
+        (Some(callee), Some(seat)) => {
+            tracker.spawn(attempt::run(Arc::clone(shared), callee.clone(), claimed, seat));
+        }
+        _ => {
+            tracing::error!(handler.name = %claimed.handler, delivery.id = %claimed.delivery,
+                "leased a delivery for which there is no room; giving it back");
+            tracker.spawn(give_back(Arc::clone(shared), claimed));
+        }
     }
+}
+
+async fn give_back(shared: Arc<Shared>, claimed: Claimed) {
+    let Claimed { delivery, epoch, .. } = claimed;
+    if let Err(error) = shared.store.unclaim(vec![(delivery, epoch)]).await {
+        tracing::warn!(delivery.id = %delivery, error = %error,
+            "delivery {delivery} could not be given back; its lease will lapse");
+    }
+    shared.wake.notify_one();
 }

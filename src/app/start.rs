@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use entity::Name;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use uuid::Uuid;
@@ -14,7 +14,7 @@ use crate::handler::Routes;
 use crate::http::admin::{Cleaned, CleanupDoor};
 use crate::http::{self, AdminState, ClockSkew, PublicParts, Readiness};
 use crate::intake::readmit::Readmission;
-use crate::intake::{Recorder, RecorderParts, RejectionKeeper};
+use crate::intake::{Birth, Births, Recorder, RecorderParts, RejectionKeeper};
 use crate::metric::Metrics;
 use crate::retry::RetryPolicy;
 use crate::source::Sources;
@@ -72,7 +72,20 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
 
     let intake = TaskTracker::new();
     let intake_closing = CancellationToken::new();
-    let recorder = recorder(&shared, &config, &intake, &intake_closing);
+    let seats = worker::seats(&app.callees);
+    let (births, newborn) = mpsc::unbounded_channel();
+    let births = Births {
+        seats: Arc::clone(&seats),
+        worker: Arc::from(shared.id.as_str()),
+        begin: Arc::new(move |birth: Birth| {
+            let Birth { claimed, seat, since } = birth;
+            // Only when the worker's own task failed, which it has logged.
+            if births.send(worker::Birth { claimed, seat, since }).is_err() {
+                tracing::error!("nobody takes a newborn delivery; its lease will lapse");
+            }
+        }),
+    };
+    let recorder = recorder(&shared, &config, births, &intake, &intake_closing);
     let keeper = RejectionKeeper::start(
         shared.store.clone(),
         shared.metrics.clone(),
@@ -113,6 +126,8 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
         WorkerParts {
             store: shared.store.clone(),
             callees: app.callees,
+            seats,
+            births: newborn,
             wake: Arc::clone(&shared.wake),
             metrics: shared.metrics.clone(),
             id: shared.id.clone(),
@@ -147,6 +162,7 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
 fn recorder(
     shared: &Shared,
     config: &Config,
+    births: Births,
     tracker: &TaskTracker,
     closing: &CancellationToken,
 ) -> Recorder {
@@ -154,6 +170,7 @@ fn recorder(
         store: shared.store.clone(),
         routes: Arc::clone(&shared.routes),
         retention: config.retention,
+        births: Some(births),
         wake: Arc::clone(&shared.wake),
         metrics: shared.metrics.clone(),
     };

@@ -136,12 +136,14 @@ pub(super) fn head_bytes(request: &HttpRequest) -> usize {
 /// Header lines, values byte for byte; lines of one name in order of arrival, names in alphabetical
 /// order, because the framework keeps no other.
 pub(super) fn headers(map: &HeaderMap) -> Headers {
-    let mut lines: Vec<_> = map.iter().collect();
+    let mut lines: Vec<_> =
+        map.iter().map(|(name, value)| (name.as_str(), value.as_bytes())).collect();
     // A stable sort: lines of one name stay in their order.
-    lines.sort_by(|(a, _), (b, _)| a.as_str().cmp(b.as_str()));
-    let mut headers = Headers::new();
+    lines.sort_by_key(|(a, _)| *a);
+    let bytes = lines.iter().map(|(name, value)| name.len() + value.len() + 4).sum();
+    let mut headers = Headers::with_capacity(lines.len(), bytes);
     for (name, value) in lines {
-        headers.push(name.as_str(), Bytes::copy_from_slice(value.as_bytes()));
+        headers.push(name, value);
     }
     headers
 }

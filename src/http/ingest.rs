@@ -194,12 +194,10 @@ impl Visit<'_> {
         // Needed only when a conflict is refused, and then the other body must be kept.
         let rejects = self.source.on_id_conflict() == OnIdConflict::Reject;
         let copy = rejects.then(|| Box::new(verified.received().clone()));
-        // The recorder keeps this deadline too; here it holds whatever goes wrong there. Recording
-        // goes on when we stop waiting, and a retry will find the event.
-        let submitted =
-            tokio::time::timeout(self.state.ack_deadline, self.state.recorder.submit(verified));
-        match submitted.await.unwrap_or(Err(SubmitError::Unavailable)) {
-            Ok(Recorded::Fresh { event }) => {
+        // The recorder keeps the ack deadline. Recording goes on when it stops waiting, and a retry
+        // will find the event.
+        match self.state.recorder.submit(verified).await {
+            Ok(Recorded::Fresh { event, .. }) => {
                 Ending::Recorded { event, duplicate: false, conflict: false }
             }
             Ok(Recorded::Duplicate { conflict: true, .. }) if rejects => {

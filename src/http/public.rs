@@ -48,7 +48,6 @@ pub(super) struct PublicState {
     pub(super) budget: Budget,
     pub(super) trusted_proxies: Vec<IpNet>,
     pub(super) body_timeout: Duration,
-    pub(super) ack_deadline: Duration,
     limits: HashMap<Name, Limits>,
 }
 
@@ -83,7 +82,6 @@ impl PublicState {
             skew: parts.skew,
             trusted_proxies: settings.trusted_proxies.clone(),
             body_timeout: settings.body_timeout,
-            ack_deadline: settings.ack_deadline,
             limits,
         }
     }

@@ -46,7 +46,7 @@ async fn echo(
     let mut share = settings.budget.share();
     match body::read(request.headers(), &mut payload, settings.limits, &mut share).await {
         Ok(body) => {
-            let mut answer = body::headers(request.headers()).to_bytes();
+            let mut answer = body::headers(request.headers()).as_bytes().to_vec();
             answer.extend_from_slice(b"\r\n");
             answer.extend_from_slice(&body);
             HttpResponse::Ok().body(answer)

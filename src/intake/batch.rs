@@ -3,9 +3,10 @@
 
 use std::time::Instant;
 
-use tokio::sync::mpsc;
+use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
+use super::births::Cradle;
 use super::{RecorderParts, Waiting};
 use crate::store::record::BATCH_EVENTS_MAX;
 use crate::store::{NewEvent, Recorded, StoreError};
@@ -46,24 +47,33 @@ fn gather(first: Waiting, waiting: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting>
     batch
 }
 
+/// Who waits for an event of a batch, and what begins when it is durable.
+struct Waiter {
+    answer: oneshot::Sender<Result<Recorded, StoreError>>,
+    cradle: Option<Cradle>,
+    /// Whether a delivery of it is born pending.
+    waits: bool,
+    _bytes: OwnedSemaphorePermit,
+}
+
 async fn commit(batch: Vec<Waiting>, parts: &RecorderParts) {
     let rows = batch.len();
     let mut events: Vec<NewEvent> = Vec::with_capacity(rows);
-    let mut answers = Vec::with_capacity(rows);
-    let mut delivers = Vec::with_capacity(rows);
-    for waiting in batch {
-        delivers.push(!waiting.event.handlers.is_empty());
-        events.push(waiting.event);
-        answers.push((waiting.answer, waiting._bytes));
+    let mut waiters = Vec::with_capacity(rows);
+    for Waiting { mut event, answer, _bytes } in batch {
+        let cradle = parts.births.as_ref().and_then(|births| births.lease(&mut event));
+        let waits = event.deliveries.iter().any(|delivery| delivery.lease.is_none());
+        events.push(event);
+        waiters.push(Waiter { answer, cradle, waits, _bytes });
     }
     let begun = Instant::now();
     let recorded = parts.store.record_batch(events).await;
     parts.metrics.commit(begun.elapsed(), rows);
 
-    let mut made_deliveries = false;
-    for (((answer, bytes), recorded), delivers) in answers.into_iter().zip(recorded).zip(delivers) {
+    let mut some_wait = false;
+    for (waiter, recorded) in waiters.into_iter().zip(recorded) {
         match &recorded {
-            Ok(Recorded::Fresh { .. }) => made_deliveries |= delivers,
+            Ok(Recorded::Fresh { .. }) => some_wait |= waiter.waits,
             Ok(Recorded::Duplicate { .. }) => {}
             Err(StoreError::Invariant(what)) => {
                 parts.metrics.invariant_violated();
@@ -79,12 +89,15 @@ async fn commit(batch: Vec<Waiting>, parts: &RecorderParts) {
                 tracing::error!(error = %error, cause = ?std::error::Error::source(error), "the database refused an event");
             }
         }
-        if answer.send(recorded).is_err() {
+        let begins = waiter.cradle.zip(recorded.as_ref().ok().copied());
+        if waiter.answer.send(recorded).is_err() {
             tracing::debug!("the sender had left before its event was recorded");
         }
-        drop(bytes);
+        if let (Some(births), Some((cradle, recorded))) = (&parts.births, begins) {
+            births.begin(cradle, &recorded);
+        }
     }
-    if made_deliveries {
+    if some_wait {
         parts.wake.notify_one();
     }
 }

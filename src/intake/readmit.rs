@@ -134,7 +134,7 @@ impl Readmission<'_> {
         let event = new_event(verified, self.routes, self.retention);
         let recorded = self.store.record_batch(vec![event]).await.pop();
         let outcome = match recorded {
-            Some(Ok(Recorded::Fresh { event })) => ReadmitOutcome::Accepted(event),
+            Some(Ok(Recorded::Fresh { event, .. })) => ReadmitOutcome::Accepted(event),
             Some(Ok(Recorded::Duplicate { event, .. })) => ReadmitOutcome::Duplicate(event),
             Some(Err(error)) => return Err(error),
             None => return Err(StoreError::Invariant("a batch of one got no answer".to_owned())),

@@ -326,6 +326,10 @@ fn check_id(id: &str) -> Result<(), &'static str> {
 
 /// A type as it is stored and shown: control characters escaped, cut at [`EVENT_TYPE_BYTES_MAX`].
 fn printable(kind: &str) -> String {
+    // The usual type is both short and plain: one look, one copy.
+    if kind.len() <= EVENT_TYPE_BYTES_MAX && !kind.chars().any(char::is_control) {
+        return kind.to_owned();
+    }
     let mut out = String::with_capacity(kind.len().min(EVENT_TYPE_BYTES_MAX));
     for c in kind.chars() {
         let escaped: Cow<'_, str> = if c.is_control() {

@@ -246,7 +246,7 @@ fn a_way_that_was_not_taken_gives_no_id() {
     // Some headers of each trio prove nothing.
     let mut mixed = request(&[("svix-id", "real")], b"{}");
     for name in ["webhook-timestamp", "webhook-signature"] {
-        let value = signed.headers.one(name).expect("once").expect("there").clone();
+        let value = signed.headers.one(name).expect("once").expect("there");
         mixed.headers.push(name, value);
     }
     assert!(code(&svix, &mixed, NOW).is_err());
@@ -333,7 +333,7 @@ fn a_token_is_not_kept_with_the_event_and_a_signature_of_the_body_is() {
             received.headers.iter().map(|(name, _)| name.to_owned()).collect::<Vec<_>>()
         };
         assert_eq!(names(kept), names(&sent));
-        let head = [kept.headers.to_bytes(), kept.target.clone().into_bytes()].concat();
+        let head = [kept.headers.as_bytes(), kept.target.as_bytes()].concat();
         let head = String::from_utf8(head).expect("text");
         // What is kept of a request whose body was not read must not pass as one without a body.
         let again = source.admit(kept.clone(), at(NOW)).is_ok();

@@ -61,7 +61,7 @@ fn with_header(request: &Received, name: &str, value: &[u8]) -> Received {
     let mut changed = request.clone();
     let mut headers = Headers::new();
     for (other, line) in request.headers.iter() {
-        let line = if other == name { Bytes::copy_from_slice(value) } else { line.clone() };
+        let line = if other == name { value } else { line };
         headers.push(other, line);
     }
     changed.headers = headers;
@@ -72,7 +72,7 @@ fn without_header(request: &Received, name: &str) -> Received {
     let mut changed = request.clone();
     let mut headers = Headers::new();
     for (other, line) in request.headers.iter().filter(|(other, _)| *other != name) {
-        headers.push(other, line.clone());
+        headers.push(other, line);
     }
     changed.headers = headers;
     changed

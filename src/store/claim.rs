@@ -145,13 +145,11 @@ async fn claim_postgres(
     let handlers: Vec<&str> = rooms.iter().map(|room| room.handler.as_str()).collect();
     let free: Vec<i64> = rooms.iter().map(|room| i64::from(room.free)).collect();
     let leases: Vec<f64> = rooms.iter().map(|room| seconds(room.lease)).collect();
-    let rows = sqlx::query(CLAIM_POSTGRES)
-        .bind(&handlers)
-        .bind(&free)
-        .bind(&leases)
-        .bind(worker)
-        .fetch_all(&postgres.shared)
-        .await?;
+    let mut hot = postgres.working().await?;
+    let claim = sqlx::query(CLAIM_POSTGRES).bind(&handlers).bind(&free).bind(&leases).bind(worker);
+    let patience = hot.patience();
+    let answer = tokio::time::timeout(patience, claim.fetch_all(hot.connection())).await;
+    let rows = hot.finish(answer.map(|rows| rows.map_err(StoreError::from)))?;
     rows.iter().map(claimed_postgres).collect()
 }
 

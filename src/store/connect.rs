@@ -11,13 +11,15 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector, SqlxSqliteConnector};
+use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
 use sqlx::sqlite::{
     SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
 };
-use sqlx::{ConnectOptions, Connection, Executor, Row};
+use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Row};
+use tokio::time::error::Elapsed;
 
-use super::error::OpenError;
+use super::error::{OpenError, StoreError, read_only};
 use super::lock::FileLock;
 use super::{StoreSettings, safety};
 
@@ -32,14 +34,21 @@ pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
 /// word (its machine or the network died): TCP alone would wait for a quarter of an hour.
 const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
-/// How long one statement of the ack path may run on the server; its sender has left long before.
-const INTAKE_STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+/// How long one statement of a hot path may run on the server; on the ack path its sender has left
+/// long before.
+const HOT_STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
 
 /// How much longer than the server's own limit we wait for its answer before we hold it for dead.
 const ANSWER_MARGIN: Duration = Duration::from_secs(2);
 
 /// How long a SQLite statement waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A session of the hot paths reads by index only. Their plans are made once and kept, and in a new
+/// database they are made while the tables are nearly empty: one that reads the table whole is the
+/// cheapest then, and stays until the server looks at its statistics again, a minute and a million rows
+/// later. Public for the plan tests.
+pub const HOT_PLANNING: (&str, &str) = ("enable_seqscan", "off");
 
 /// The open database.
 #[derive(Debug)]
@@ -50,10 +59,12 @@ pub(super) enum Database {
 
 #[derive(Debug)]
 pub(super) struct Postgres {
-    /// Autocommit statements of the ack path only.
-    pub(super) intake: PgPool,
-    /// How long to wait for an answer on `intake`.
-    pub(super) intake_patience: Duration,
+    /// Autocommit statements of recording only; asked whether it still serves only after a rest.
+    recording: PgPool,
+    /// Autocommit statements of claiming and settling only; asked before each use.
+    working: PgPool,
+    /// How long to wait for an answer on either.
+    hot_patience: Duration,
     /// Workers, upkeep, admin.
     pub(super) shared: PgPool,
     /// How long to wait for a call on `shared`.
@@ -128,6 +139,55 @@ fn sqlite_options(options: SqliteConnectOptions) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
+/// A connection of the hot paths, for one call of autocommit statements.
+pub(super) struct Hot {
+    connection: PoolConnection<sqlx::Postgres>,
+    patience: Duration,
+}
+
+impl Postgres {
+    /// A connection for recording.
+    pub(super) async fn recording(&self) -> Result<Hot, StoreError> {
+        Ok(Hot { connection: self.recording.acquire().await?, patience: self.hot_patience })
+    }
+
+    /// A connection for claiming or settling.
+    pub(super) async fn working(&self) -> Result<Hot, StoreError> {
+        Ok(Hot { connection: self.working.acquire().await?, patience: self.hot_patience })
+    }
+}
+
+impl Hot {
+    /// How long to wait for the answer.
+    pub(super) fn patience(&self) -> Duration {
+        self.patience
+    }
+
+    pub(super) fn connection(&mut self) -> &mut PgConnection {
+        &mut self.connection
+    }
+
+    /// Hands the connection back, unless it was silent for too long or turned out to lead to a demoted
+    /// primary: such a one must not serve again.
+    pub(super) fn finish<T>(
+        mut self,
+        answer: Result<Result<T, StoreError>, Elapsed>,
+    ) -> Result<T, StoreError> {
+        let Ok(result) = answer else {
+            // Dropped, not handed back: nobody may use a connection with a statement under way, and
+            // the one task that works here must not wait for a machine that has died.
+            drop(self.connection.detach());
+            return Err(StoreError::Transient(no_answer()));
+        };
+        if let Err(StoreError::Transient(error)) = &result
+            && read_only(error)
+        {
+            self.connection.close_on_drop();
+        }
+        result
+    }
+}
+
 impl Database {
     /// Opens the pools after checking that the server keeps what it is told to keep.
     ///
@@ -155,7 +215,8 @@ impl Database {
     pub(super) async fn close(&self) {
         match self {
             Self::Postgres(postgres) => {
-                postgres.intake.close().await;
+                postgres.recording.close().await;
+                postgres.working.close().await;
                 postgres.shared.close().await;
             }
             Self::Sqlite(sqlite) => {
@@ -188,25 +249,32 @@ async fn open_postgres(
     // Pinned, so that a reload of the server's settings can't lower it under us.
     let options = options.options([("synchronous_commit", synchronous_commit.as_str())]);
 
-    let intake_statement = settings.statement_timeout.min(INTAKE_STATEMENT_TIMEOUT);
-    let intake =
+    let hot_statement = settings.statement_timeout.min(HOT_STATEMENT_TIMEOUT);
+    // Nobody begins a transaction on these two, so there is none to roll back.
+    let hot = |connections| {
         PgPoolOptions::new()
-            .max_connections(3)
+            .max_connections(connections)
             .acquire_timeout(ACQUIRE_TIMEOUT)
             .test_before_acquire(false)
-            .before_acquire(|connection, meta| {
-                Box::pin(async move {
-                    if meta.idle_for < IDLE_BEFORE_CHECK {
-                        Ok(true)
-                    } else {
-                        answering(writable(connection)).await
-                    }
-                })
+    };
+    let hot_options = options
+        .clone()
+        .options([("statement_timeout", hot_statement.as_millis().to_string().as_str())])
+        .options([HOT_PLANNING]);
+    let recording = hot(3)
+        .before_acquire(|connection, meta| {
+            Box::pin(async move {
+                if meta.idle_for < IDLE_BEFORE_CHECK {
+                    Ok(true)
+                } else {
+                    answering(writable(connection)).await
+                }
             })
-            .connect_lazy_with(options.clone().options([(
-                "statement_timeout",
-                intake_statement.as_millis().to_string().as_str(),
-            )]));
+        })
+        .connect_lazy_with(hot_options.clone());
+    let working = hot(2)
+        .before_acquire(|connection, _| Box::pin(answering(writable(connection))))
+        .connect_lazy_with(hot_options);
     let shared = PgPoolOptions::new()
         .max_connections(settings.connections.max(2))
         .acquire_timeout(ACQUIRE_TIMEOUT)
@@ -219,9 +287,9 @@ async fn open_postgres(
         })
         .connect_lazy_with(options);
     let orm = SqlxPostgresConnector::from_sqlx_postgres_pool(shared.clone());
-    let intake_patience = intake_statement + ANSWER_MARGIN;
+    let hot_patience = hot_statement + ANSWER_MARGIN;
     let patience = ACQUIRE_TIMEOUT + 2 * settings.statement_timeout + ANSWER_MARGIN;
-    Ok(Postgres { intake, intake_patience, shared, patience, orm })
+    Ok(Postgres { recording, working, hot_patience, shared, patience, orm })
 }
 
 /// Fails when a check takes too long, so that the pool drops the connection.

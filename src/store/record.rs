@@ -1,9 +1,8 @@
 //! Recording: the one place where an event becomes durable, and the one where a duplicate is known.
 
-use std::collections::HashMap;
-use std::collections::hash_map::Entry;
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::connect::Database;
@@ -23,12 +22,20 @@ const CONFLICTS_MAX: i64 = 8;
 /// because the connection was lost and the event turned out not to be stored.
 const ROUNDS_MAX: u32 = 3;
 
+/// Encodes a batch as the parameters of the PostgreSQL statement. Public for the micro-benchmarks.
+pub fn encode_for_postgres(
+    batch: &[&NewEvent],
+) -> Result<sqlx::postgres::PgArguments, sqlx::error::BoxDynError> {
+    postgres::arguments(batch)
+}
+
 /// A row that was there before this copy of its event.
 #[derive(Debug, Clone)]
 struct Known {
     id: Uuid,
     event_id: String,
     digest: Vec<u8>,
+    received_at: DateTime<Utc>,
 }
 
 impl Store {
@@ -138,17 +145,13 @@ async fn record_together(
     Ok(answers.into_iter().flatten().collect())
 }
 
-/// Which inputs lead (first of their key) and which follow a leader.
-fn leaders(batch: &[&NewEvent]) -> Vec<usize> {
-    let mut first: HashMap<Uuid, usize> = HashMap::with_capacity(batch.len());
-    batch
-        .iter()
-        .enumerate()
-        .map(|(at, event)| match first.entry(event.verified.identity().dedupe_key) {
-            Entry::Occupied(entry) => *entry.get(),
-            Entry::Vacant(entry) => *entry.insert(at),
-        })
-        .collect()
+/// The first copy of each event, in the order of their keys.
+fn leaders<'a>(batch: &[&'a NewEvent]) -> Vec<&'a NewEvent> {
+    let mut first = batch.to_vec();
+    // Stable: of several copies the first one in the batch stays in front, and is the one that is kept.
+    first.sort_by_key(|event| event.verified.identity().dedupe_key);
+    first.dedup_by_key(|event| event.verified.identity().dedupe_key);
+    first
 }
 
 /// What a copy is, beside the row that was there.
@@ -163,7 +166,7 @@ fn compare(event: &NewEvent, known: &Known) -> Result<Recorded, StoreError> {
         )));
     }
     if known.id == event.id {
-        return Ok(Recorded::Fresh { event: event.id });
+        return Ok(Recorded::Fresh { event: event.id, received_at: known.received_at });
     }
     Ok(Recorded::Duplicate { event: known.id, conflict: known.digest != identity.digest })
 }

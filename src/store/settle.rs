@@ -146,22 +146,24 @@ async fn settle_postgres(
     let causes: Vec<Option<String>> = written.iter().map(|one| one.cause.map(text)).collect();
     let responses: Vec<Option<&[u8]>> =
         batch.iter().map(|one| one.attempt.response.as_deref()).collect();
-    Ok(sqlx::query_as(SETTLE_POSTGRES)
+    let settle = sqlx::query_as(SETTLE_POSTGRES)
         .bind(batch.iter().map(|one| one.delivery).collect::<Vec<_>>())
         .bind(batch.iter().map(|one| one.epoch).collect::<Vec<_>>())
         .bind(written.iter().map(|one| one.state.as_str()).collect::<Vec<_>>())
         .bind(written.iter().map(|one| one.after).collect::<Vec<_>>())
         .bind(written.iter().map(|one| one.counts).collect::<Vec<_>>())
-        .bind(&causes)
+        .bind(causes)
         .bind(batch.iter().map(number).collect::<Vec<_>>())
         .bind(batch.iter().map(millis).collect::<Vec<_>>())
         .bind(batch.iter().map(|one| one.attempt.outcome.as_str()).collect::<Vec<_>>())
         .bind(batch.iter().map(|one| one.attempt.status).collect::<Vec<_>>())
-        .bind(&errors)
-        .bind(&responses)
-        .bind(lapsed_only)
-        .fetch_all(&postgres.shared)
-        .await?)
+        .bind(errors)
+        .bind(responses)
+        .bind(lapsed_only);
+    let mut hot = postgres.working().await?;
+    let patience = hot.patience();
+    let answer = tokio::time::timeout(patience, settle.fetch_all(hot.connection())).await;
+    hot.finish(answer.map(|done| done.map_err(StoreError::from)))
 }
 
 async fn settle_sqlite(

@@ -101,7 +101,7 @@ impl Field {
             Self::Header(name) => received
                 .headers
                 .one(name)
-                .map(|value| value.map(|value| Cow::Borrowed(value.as_ref())))
+                .map(|value| value.map(Cow::Borrowed))
                 .map_err(|_| Unreadable::Repeated),
             Self::Query(name) => one_pair(query_of(&received.target), name),
             Self::Form(name) => one_pair(&received.body, name),
@@ -135,7 +135,7 @@ impl Field {
     pub(crate) fn put(&self, received: &mut Received, value: &str) -> Result<(), String> {
         match self {
             Self::Header(name) => {
-                received.headers.replace(name, Bytes::copy_from_slice(value.as_bytes()));
+                received.headers.replace(name, value);
                 Ok(())
             }
             Self::Query(name) => {

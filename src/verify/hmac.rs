@@ -75,7 +75,7 @@ impl HmacScheme {
                 .iter()
                 .filter(|(other, _)| other == name)
                 .take(SIGNATURES_MAX + 1)
-                .map(|(_, line)| Cow::Borrowed(line.as_ref()))
+                .map(|(_, line)| Cow::Borrowed(line))
                 .collect(),
             field => {
                 field.read(received).map_err(|why| malformed(field, &why))?.into_iter().collect()

@@ -5,25 +5,20 @@ use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use futures::FutureExt;
-use tokio::sync::OwnedSemaphorePermit;
 
 use super::settle::{Attempted, Ending, Judged, judge};
 use super::{Callee, Shared};
 use crate::event::Event;
 use crate::handler::Context;
+use crate::handler::seats::Seat;
 use crate::store::{AttemptRecord, Claimed, Settled, Settlement, Verdict};
 
 /// How long a settlement may still take once the daemon has cut its calls off.
 const SETTLE_GRACE: Duration = Duration::from_secs(5);
 
-/// Calls the handler and settles. Holds `permit` until the outcome is durable, so that a database
-/// that takes no settlements stops the claiming too.
-pub(super) async fn run(
-    shared: Arc<Shared>,
-    callee: Callee,
-    mut claim: Claimed,
-    permit: OwnedSemaphorePermit,
-) {
+/// Calls the handler and settles. Keeps its seat until the call has ended and may wait for its
+/// settlement: of those only so many may be, so that a database that takes none stops the claiming.
+pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed, seat: Seat) {
     let lost = shared.leases.hold(claim.delivery, claim.epoch, callee.lease);
     let event = claim.event.take();
     let begun = Instant::now();
@@ -43,17 +38,35 @@ pub(super) async fn run(
         () = shared.stop.calls.cancelled() => Some(Ending::Interrupted),
     };
     let took = begun.elapsed();
-    if let Some(ending) = ending {
-        shared.leases.settling(claim.delivery, claim.epoch);
-        let open_for = claim.open_for.saturating_add(took);
-        let attempted = Attempted { ending, tried: claim.tried, open_for };
-        let judged = judge(attempted, &callee.retry, rand::random());
-        settle(&shared, &callee, &claim, event.as_ref(), judged, took).await;
-    }
+    let Some(ending) = ending else {
+        // The lease is lost: nothing of this call is ours to settle.
+        shared.leases.release(claim.delivery, claim.epoch);
+        leave(&shared, &callee, seat);
+        return;
+    };
+    shared.leases.settling(claim.delivery, claim.epoch);
+    // Never closed, so there is always a permit in the end.
+    let waiting = shared.unsettled.acquire().await;
+    leave(&shared, &callee, seat);
+    let open_for = claim.open_for.saturating_add(took);
+    let judged =
+        judge(Attempted { ending, tried: claim.tried, open_for }, &callee.retry, rand::random());
+    let again = matches!(judged.verdict, Verdict::Pending { .. } | Verdict::Released { .. });
+    settle(&shared, &callee, &claim, event.as_ref(), judged, took).await;
     shared.leases.release(claim.delivery, claim.epoch);
-    drop(permit);
-    // There is room again, and a retry may be due sooner than the claiming loop thinks.
-    shared.wake.notify_one();
+    drop(waiting);
+    if again {
+        // It may be due sooner than the claiming loop thinks.
+        shared.wake.notify_one();
+    }
+}
+
+/// Gives the seat back, and says so when something waits for it.
+fn leave(shared: &Shared, callee: &Callee, seat: Seat) {
+    drop(seat);
+    if shared.seats.is_behind(&callee.name) {
+        shared.wake.notify_one();
+    }
 }
 
 async fn call(callee: &Callee, event: Option<&Event>, context: &Context) -> Ending {

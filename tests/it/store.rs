@@ -1,5 +1,6 @@
 //! Conformance of the store: every function, on PostgreSQL and on SQLite alike.
 
+mod birth;
 mod browse;
 mod claim;
 mod cleanup;

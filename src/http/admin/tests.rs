@@ -19,7 +19,7 @@ use crate::received::{Headers, Received};
 use crate::secret::Secret;
 use crate::source::{Admitted, OnIdConflict, Source, SourceSettings, Sources, catalog};
 use crate::store::{
-    Migrate, NewEvent, NewRejection, Recorded, Retention, Store, StoreSettings, Swept,
+    Migrate, NewDelivery, NewEvent, NewRejection, Recorded, Retention, Store, StoreSettings, Swept,
 };
 use crate::upkeep::CleanupSettings;
 
@@ -117,7 +117,7 @@ impl Admin {
 
     fn received(&self, id: &str) -> Received {
         let mut headers = Headers::new();
-        headers.push("x-github-delivery", id.as_bytes().to_vec());
+        headers.push("x-github-delivery", id.as_bytes());
         headers.push("x-github-event", "push");
         headers.push("x-raw", Bytes::from_static(b"\xfe"));
         let now = Utc::now();
@@ -139,12 +139,12 @@ impl Admin {
         let new = NewEvent {
             id: uuid::Uuid::now_v7(),
             verified,
-            handlers: vec![Name::new("log").expect("a name")],
+            deliveries: vec![NewDelivery::pending(Name::new("log").expect("a name"))],
             keys: DAY,
             bodies: DAY,
         };
         match self.store.record_batch(vec![new]).await.pop().expect("an answer").expect("a row") {
-            Recorded::Fresh { event } | Recorded::Duplicate { event, .. } => event.to_string(),
+            Recorded::Fresh { event, .. } | Recorded::Duplicate { event, .. } => event.to_string(),
         }
     }
 

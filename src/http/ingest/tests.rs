@@ -91,6 +91,7 @@ impl Door {
             store: store.clone(),
             routes: Arc::new(Routes::default()),
             retention: Retention { keys: DAY, bodies: DAY, dead: DAY, rejections: DAY },
+            births: None,
             wake: Arc::default(),
             metrics: metrics.clone(),
         };
@@ -129,7 +130,7 @@ impl Door {
         let source = self.sources.named(source).expect("a source");
         let mut lines = Headers::new();
         for (name, value) in headers {
-            lines.push(name, value.as_bytes().to_vec());
+            lines.push(name, value.as_bytes());
         }
         let unsigned = Received {
             method: "POST".to_owned(),
@@ -154,7 +155,7 @@ impl Door {
             request.target,
             request.body.len(),
         );
-        let bytes = [head.as_bytes(), &request.headers.to_bytes(), b"\r\n", &request.body].concat();
+        let bytes = [head.as_bytes(), request.headers.as_bytes(), b"\r\n", &request.body].concat();
         let mut stream = TcpStream::connect(self.address).await.expect("a connection");
         stream.write_all(&bytes).await.expect("a write");
         let mut answer = String::new();

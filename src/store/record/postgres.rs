@@ -2,13 +2,17 @@
 
 use std::collections::HashMap;
 
+use chrono::{DateTime, Utc};
+use sqlx::Arguments;
+use sqlx::error::BoxDynError;
+use sqlx::postgres::PgArguments;
 use uuid::Uuid;
 
 use super::{CONFLICTS_MAX, Known, compare, leaders};
-use crate::store::connect::{Postgres, no_answer};
-use crate::store::error::{StoreError, read_only};
+use crate::store::connect::Postgres;
+use crate::store::error::StoreError;
 use crate::store::row::{get, seconds};
-use crate::store::{NewEvent, Recorded};
+use crate::store::{BirthLease, NewDelivery, NewEvent, Recorded};
 
 const RECORD: &str = include_str!("../sql/record.postgres.sql");
 const COUNT_COPIES: &str = include_str!("../sql/count_copies.postgres.sql");
@@ -19,42 +23,23 @@ pub(super) async fn record(
     postgres: &Postgres,
     batch: &[&NewEvent],
 ) -> Result<Vec<Option<Recorded>>, StoreError> {
-    let mut connection = postgres.intake.acquire().await?;
-    let answer = on_connection(&mut connection, batch);
-    let Ok(result) = tokio::time::timeout(postgres.intake_patience, answer).await else {
-        // Dropped, not handed back: nobody may use a connection with a statement under way, and the
-        // one task that records must not wait for a machine that has died.
-        drop(connection.detach());
-        return Err(StoreError::Transient(no_answer()));
-    };
-    if let Err(error) = &result
-        && is_read_only(error)
-    {
-        // A demoted primary: this connection must not serve again.
-        connection.close_on_drop();
-    }
-    result
-}
-
-fn is_read_only(error: &StoreError) -> bool {
-    match error {
-        StoreError::Transient(inner) => read_only(inner),
-        StoreError::Broken(_)
-        | StoreError::Unreadable(_)
-        | StoreError::Invariant(_)
-        | StoreError::Invalid(_) => false,
-    }
+    let mut hot = postgres.recording().await?;
+    let patience = hot.patience();
+    let answer = tokio::time::timeout(patience, on_connection(hot.connection(), batch)).await;
+    hot.finish(answer)
 }
 
 async fn on_connection(
     connection: &mut sqlx::PgConnection,
     batch: &[&NewEvent],
 ) -> Result<Vec<Option<Recorded>>, StoreError> {
-    let leaders = leaders(batch);
-    let fresh = insert(connection, batch, &leaders).await?;
+    let fresh = insert(connection, &leaders(batch)).await?;
     let mut answers: Vec<Option<Recorded>> = batch
         .iter()
-        .map(|event| fresh.contains(&event.id).then_some(Recorded::Fresh { event: event.id }))
+        .map(|event| {
+            let received_at = *fresh.get(&event.id)?;
+            Some(Recorded::Fresh { event: event.id, received_at })
+        })
         .collect();
     if fresh.len() == batch.len() {
         return Ok(answers);
@@ -79,58 +64,64 @@ async fn on_connection(
     Ok(answers)
 }
 
+/// Inserts events with all that belongs to them. Gives the ids of those that are new, and when they
+/// were recorded.
 async fn insert(
     connection: &mut sqlx::PgConnection,
-    batch: &[&NewEvent],
-    leaders: &[usize],
-) -> Result<Vec<Uuid>, StoreError> {
-    let first: Vec<&NewEvent> = batch
-        .iter()
-        .enumerate()
-        .filter(|(at, _)| leaders.get(*at) == Some(at))
-        .map(|(_, event)| *event)
-        .collect();
-    let column =
-        |read: fn(&NewEvent) -> &str| first.iter().map(|event| read(event)).collect::<Vec<_>>();
-    let ids: Vec<Uuid> = first.iter().map(|event| event.id).collect();
-    let keys: Vec<Uuid> = first.iter().map(|event| event.verified.identity().dedupe_key).collect();
-    let digests: Vec<&[u8]> =
-        first.iter().map(|event| &event.verified.identity().digest[..]).collect();
-    let held: Vec<Option<&str>> =
-        first.iter().map(|event| event.verified.identity().held).collect();
-    let key_secs: Vec<f64> = first.iter().map(|event| seconds(event.keys)).collect();
-    let body_secs: Vec<f64> = first.iter().map(|event| seconds(event.bodies)).collect();
-    let headers: Vec<Vec<u8>> =
-        first.iter().map(|event| event.verified.received().headers.to_bytes()).collect();
-    let bodies: Vec<&[u8]> = first.iter().map(|event| &event.verified.body()[..]).collect();
+    first: &[&NewEvent],
+) -> Result<HashMap<Uuid, DateTime<Utc>>, StoreError> {
+    let arguments =
+        arguments(first).map_err(|error| StoreError::Broken(sqlx::Error::Encode(error)))?;
+    let rows: Vec<(Uuid, DateTime<Utc>)> =
+        sqlx::query_as_with(RECORD, arguments).fetch_all(connection).await?;
+    Ok(rows.into_iter().collect())
+}
 
-    let mut delivery_ids: Vec<Uuid> = Vec::new();
-    let mut delivery_events: Vec<Uuid> = Vec::new();
-    let mut delivery_handlers: Vec<&str> = Vec::new();
-    for event in &first {
-        for handler in &event.handlers {
-            delivery_ids.push(Uuid::now_v7());
-            delivery_events.push(event.id);
-            delivery_handlers.push(handler.as_str());
-        }
-    }
-    Ok(sqlx::query_scalar(RECORD)
-        .bind(&ids)
-        .bind(column(|event| event.verified.source().as_str()))
-        .bind(column(|event| &event.verified.identity().event_id))
-        .bind(&keys)
-        .bind(column(|event| &event.verified.identity().kind))
-        .bind(&digests)
-        .bind(&held)
-        .bind(&key_secs)
-        .bind(&body_secs)
-        .bind(&headers)
-        .bind(&bodies)
-        .bind(&delivery_ids)
-        .bind(&delivery_events)
-        .bind(&delivery_handlers)
-        .fetch_all(connection)
-        .await?)
+/// The statement's parameters, encoded.
+pub(super) fn arguments(first: &[&NewEvent]) -> Result<PgArguments, BoxDynError> {
+    let births: Vec<Birth<'_>> = first.iter().flat_map(|event| births(event)).collect();
+    let mut all = PgArguments::default();
+    all.add(column(first, |event| event.id))?;
+    all.add(column(first, |event| event.verified.source().as_str()))?;
+    all.add(column(first, |event| event.verified.identity().event_id.as_str()))?;
+    all.add(column(first, |event| event.verified.identity().dedupe_key))?;
+    all.add(column(first, |event| event.verified.identity().kind.as_str()))?;
+    all.add(column(first, |event| &event.verified.identity().digest[..]))?;
+    all.add(column(first, |event| i64::try_from(event.verified.body().len()).unwrap_or(i64::MAX)))?;
+    all.add(column(first, |event| event.verified.identity().held))?;
+    all.add(column(first, |event| seconds(event.keys)))?;
+    all.add(column(first, |event| seconds(event.bodies)))?;
+    all.add(column(first, |event| event.verified.received().headers.as_bytes()))?;
+    all.add(column(first, |event| &event.verified.body()[..]))?;
+    all.add(births.iter().map(|birth| birth.delivery.id).collect::<Vec<_>>())?;
+    all.add(births.iter().map(|birth| birth.event).collect::<Vec<_>>())?;
+    all.add(births.iter().map(|birth| birth.delivery.handler.as_str()).collect::<Vec<_>>())?;
+    all.add(births.iter().map(|birth| i32::from(birth.lease.is_some())).collect::<Vec<_>>())?;
+    all.add(births.iter().map(|birth| birth.lease.map(|it| &*it.worker)).collect::<Vec<_>>())?;
+    all.add(
+        births.iter().map(|birth| birth.lease.map(|it| seconds(it.length))).collect::<Vec<_>>(),
+    )?;
+    Ok(all)
+}
+
+/// One array parameter: a value of each event.
+fn column<'a, T>(events: &[&'a NewEvent], read: impl Fn(&'a NewEvent) -> T) -> Vec<T> {
+    events.iter().map(|event| read(event)).collect()
+}
+
+/// A delivery and the event that it is made with.
+struct Birth<'a> {
+    event: Uuid,
+    delivery: &'a NewDelivery,
+    lease: Option<&'a BirthLease>,
+}
+
+fn births(event: &NewEvent) -> impl Iterator<Item = Birth<'_>> {
+    event.deliveries.iter().map(|delivery| Birth {
+        event: event.id,
+        delivery,
+        lease: delivery.lease.as_ref(),
+    })
 }
 
 async fn count_copies(
@@ -153,6 +144,7 @@ async fn count_copies(
                 id: get(row, "id")?,
                 event_id: get(row, "event_id")?,
                 digest: get(row, "digest")?,
+                received_at: get(row, "received_at")?,
             };
             Ok((get(row, "dedupe_key")?, known))
         })
@@ -167,7 +159,7 @@ async fn keep_conflict(
     sqlx::query(KEEP_CONFLICT)
         .bind(first)
         .bind(&event.verified.identity().digest[..])
-        .bind(event.verified.received().headers.to_bytes())
+        .bind(event.verified.received().headers.as_bytes())
         .bind(&event.verified.body()[..])
         .bind(CONFLICTS_MAX)
         .execute(connection)

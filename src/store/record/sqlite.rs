@@ -1,24 +1,51 @@
 //! Recording on SQLite: one `BEGIN IMMEDIATE` transaction on the one writer.
+//!
+//! Each statement is a round trip to the driver's thread, so that rows go in many at a time: what a
+//! statement costs there is many times what a row costs. For the same reason nothing returns a row for
+//! each event: every row is a hand-over between two threads of its own.
 
+use std::collections::HashSet;
+use std::sync::LazyLock;
+
+use chrono::{DateTime, Utc};
+use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::{CONFLICTS_MAX, Known, compare};
+use super::{CONFLICTS_MAX, Known, compare, leaders};
+use crate::store::clock::sqlite_text;
 use crate::store::connect::Sqlite;
 use crate::store::error::StoreError;
-use crate::store::row::{get, seconds};
-use crate::store::{NewEvent, Recorded};
+use crate::store::row::get;
+use crate::store::{BIRTH_EPOCH, NewDelivery, NewEvent, Recorded};
 
-const INSERT_EVENT: &str = "INSERT INTO event (id, source, event_id, dedupe_key, type, digest, size, held, received_at, expires_at)
-     VALUES (?1, ?2, ?3, ?4, ?5, ?6, ?7, ?8, strftime('%Y-%m-%d %H:%M:%f', 'now'), strftime('%Y-%m-%d %H:%M:%f', 'now', ?9 || ' seconds'))
-         ON CONFLICT (dedupe_key) DO NOTHING";
+/// Rows of one statement, the largest that fits first. Few sizes, so that each is prepared once.
+const ROWS: [usize; SIZES] = [128, 64, 32, 16, 8, 4, 2, 1];
+const SIZES: usize = 8;
 
-const INSERT_BODY: &str = "INSERT INTO event_body (event_id, headers, body, expires_at)
-     VALUES (?1, ?2, ?3, strftime('%Y-%m-%d %H:%M:%f', 'now', ?4 || ' seconds'))";
+static INSERT_EVENTS: LazyLock<[String; SIZES]> = LazyLock::new(|| {
+    inserts(
+        "event (id, source, event_id, dedupe_key, type, digest, size, held, received_at, expires_at)",
+        10,
+        "ON CONFLICT (dedupe_key) DO NOTHING",
+    )
+});
 
-const INSERT_DELIVERY: &str = "INSERT INTO delivery (id, event_id, handler, state, opened_at, due_at)
-     VALUES (?1, ?2, ?3, 'pending', strftime('%Y-%m-%d %H:%M:%f', 'now'), strftime('%Y-%m-%d %H:%M:%f', 'now'))";
+static INSERT_BODIES: LazyLock<[String; SIZES]> =
+    LazyLock::new(|| inserts("event_body (event_id, headers, body, expires_at)", 4, ""));
 
-const KNOWN: &str = "SELECT id, event_id, digest FROM event WHERE dedupe_key = ?1";
+static INSERT_DELIVERIES: LazyLock<[String; SIZES]> = LazyLock::new(|| {
+    inserts(
+        "delivery (id, event_id, handler, state, attempts, opened_at, due_at, lease_epoch, leased_at, lease_until, leased_by)",
+        11,
+        "",
+    )
+});
+
+/// Which of these ids are there, in one row: the parameter and the answer are lists in hexadecimal.
+const PRESENT: &str = "SELECT coalesce(group_concat(hex(id)), '') FROM event
+     WHERE id IN (SELECT unhex(value) FROM json_each(?1))";
+
+const KNOWN: &str = "SELECT id, event_id, digest, received_at FROM event WHERE dedupe_key = ?1";
 
 const COUNT_COPY: &str =
     "UPDATE event SET duplicates = duplicates + 1, conflict = max(conflict, ?2) WHERE id = ?1";
@@ -29,64 +56,145 @@ const KEEP_CONFLICT: &str =
       WHERE (SELECT count(*) FROM event_conflict WHERE event_id = ?1) < ?5
          ON CONFLICT DO NOTHING";
 
+/// The statement for each size of [`ROWS`].
+fn inserts(table: &str, columns: usize, end: &str) -> [String; SIZES] {
+    let row = format!("({})", vec!["?"; columns].join(", "));
+    ROWS.map(|rows| {
+        format!("INSERT INTO {table} VALUES {} {end}", vec![row.as_str(); rows].join(", "))
+    })
+}
+
+/// Cuts `items` into pieces for which there is a statement; gives each with its statement.
+fn pieces<'a, T>(
+    mut items: &'a [T],
+    statements: &'static [String; SIZES],
+) -> impl Iterator<Item = (&'static str, &'a [T])> {
+    std::iter::from_fn(move || {
+        let at = ROWS.iter().position(|rows| *rows <= items.len())?;
+        let (piece, rest) = items.split_at_checked(*ROWS.get(at)?)?;
+        items = rest;
+        Some((statements.get(at)?.as_str(), piece))
+    })
+}
+
 /// Answers per input. Nothing can be deleted in between here, so none is ever `None`.
 pub(super) async fn record(
     sqlite: &Sqlite,
     batch: &[&NewEvent],
 ) -> Result<Vec<Option<Recorded>>, StoreError> {
+    let leaders = leaders(batch);
     let mut transaction = sqlite.writer.begin_with("BEGIN IMMEDIATE").await?;
+    // The database's clock is this machine's: read once, so that all rows of a batch agree.
+    let now = Utc::now();
+    let fresh = insert(&mut transaction, &leaders, now).await?;
     let mut answers = Vec::with_capacity(batch.len());
     for event in batch {
-        answers.push(Some(record_one(&mut transaction, event).await?));
+        answers.push(Some(if fresh.contains(&event.id) {
+            Recorded::Fresh { event: event.id, received_at: now }
+        } else {
+            count_copy(&mut transaction, event).await?
+        }));
     }
     transaction.commit().await?;
     Ok(answers)
 }
 
-async fn record_one(
+/// Inserts events with all that belongs to them. Gives the ids of those that are new.
+async fn insert(
     connection: &mut sqlx::SqliteConnection,
-    event: &NewEvent,
-) -> Result<Recorded, StoreError> {
-    let identity = event.verified.identity();
-    let headers = event.verified.received().headers.to_bytes();
-    let body = &event.verified.body()[..];
-    let inserted = sqlx::query(INSERT_EVENT)
-        .bind(event.id)
-        .bind(event.verified.source().as_str())
-        .bind(identity.event_id.as_str())
-        .bind(identity.dedupe_key)
-        .bind(identity.kind.as_str())
-        .bind(&identity.digest[..])
-        .bind(i64::try_from(body.len()).unwrap_or(i64::MAX))
-        .bind(identity.held)
-        .bind(seconds(event.keys))
-        .execute(&mut *connection)
-        .await?;
-    if inserted.rows_affected() == 0 {
-        return count_copy(connection, event, &headers).await;
+    first: &[&NewEvent],
+    now: DateTime<Utc>,
+) -> Result<HashSet<Uuid>, StoreError> {
+    let mut fresh = HashSet::with_capacity(first.len());
+    let text = sqlite_text(now);
+    for (statement, piece) in pieces(first, &INSERT_EVENTS) {
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for event in piece {
+            let identity = event.verified.identity();
+            query = query
+                .bind(event.id)
+                .bind(event.verified.source().as_str())
+                .bind(identity.event_id.as_str())
+                .bind(identity.dedupe_key)
+                .bind(identity.kind.as_str())
+                .bind(&identity.digest[..])
+                .bind(i64::try_from(event.verified.body().len()).unwrap_or(i64::MAX))
+                .bind(identity.held)
+                .bind(text.as_str())
+                .bind(after(now, event.keys));
+        }
+        let inserted = query.execute(&mut *connection).await?.rows_affected();
+        let ids = piece.iter().map(|event| event.id);
+        if inserted == piece.len() as u64 {
+            fresh.extend(ids);
+        } else if inserted > 0 {
+            fresh.extend(present(connection, ids).await?);
+        }
     }
-    sqlx::query(INSERT_BODY)
-        .bind(event.id)
-        .bind(&headers)
-        .bind(body)
-        .bind(seconds(event.bodies))
-        .execute(&mut *connection)
-        .await?;
-    for handler in &event.handlers {
-        sqlx::query(INSERT_DELIVERY)
-            .bind(Uuid::now_v7())
-            .bind(event.id)
-            .bind(handler.as_str())
-            .execute(&mut *connection)
-            .await?;
+    let events: Vec<&NewEvent> =
+        first.iter().filter(|event| fresh.contains(&event.id)).copied().collect();
+    for (statement, piece) in pieces(&events, &INSERT_BODIES) {
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for event in piece {
+            query = query
+                .bind(event.id)
+                .bind(event.verified.received().headers.as_bytes())
+                .bind(&event.verified.body()[..])
+                .bind(after(now, event.bodies));
+        }
+        query.execute(&mut *connection).await?;
     }
-    Ok(Recorded::Fresh { event: event.id })
+    let births: Vec<(Uuid, &NewDelivery)> = events
+        .iter()
+        .flat_map(|event| event.deliveries.iter().map(|delivery| (event.id, delivery)))
+        .collect();
+    for (statement, piece) in pieces(&births, &INSERT_DELIVERIES) {
+        let mut query = sqlx::query(AssertSqlSafe(statement));
+        for (event, delivery) in piece {
+            let lease = delivery.lease.as_ref();
+            query = query
+                .bind(delivery.id)
+                .bind(*event)
+                .bind(delivery.handler.as_str())
+                .bind(if lease.is_some() { "leased" } else { "pending" })
+                .bind(i32::from(lease.is_some()))
+                .bind(text.as_str())
+                .bind(text.as_str())
+                .bind(if lease.is_some() { BIRTH_EPOCH } else { 0 })
+                .bind(lease.map(|_| text.as_str()))
+                .bind(lease.map(|lease| after(now, lease.length)))
+                .bind(lease.map(|lease| &*lease.worker));
+        }
+        query.execute(&mut *connection).await?;
+    }
+    Ok(fresh)
+}
+
+/// Those of `ids` that are in the table.
+async fn present(
+    connection: &mut sqlx::SqliteConnection,
+    ids: impl Iterator<Item = Uuid>,
+) -> Result<Vec<Uuid>, StoreError> {
+    let ids: Vec<String> = ids.map(|id| format!("\"{}\"", id.simple())).collect();
+    let found: String = sqlx::query_scalar(PRESENT)
+        .bind(format!("[{}]", ids.join(",")))
+        .fetch_one(&mut *connection)
+        .await?;
+    let unreadable = |error| StoreError::Unreadable(format!("an id of an event: {error}"));
+    let found = found.split(',').filter(|id| !id.is_empty());
+    found.map(|id| Uuid::try_parse(id).map_err(unreadable)).collect()
+}
+
+/// A century is for ever; the calendar ends far above it.
+const SPAN_MAX: std::time::Duration = std::time::Duration::from_secs(100 * 366 * 86_400);
+
+fn after(now: DateTime<Utc>, span: std::time::Duration) -> String {
+    sqlite_text(now + span.min(SPAN_MAX))
 }
 
 async fn count_copy(
     connection: &mut sqlx::SqliteConnection,
     event: &NewEvent,
-    headers: &[u8],
 ) -> Result<Recorded, StoreError> {
     let identity = event.verified.identity();
     let row = sqlx::query(KNOWN).bind(identity.dedupe_key).fetch_one(&mut *connection).await?;
@@ -94,6 +202,7 @@ async fn count_copy(
         id: get(&row, "id")?,
         event_id: get(&row, "event_id")?,
         digest: get(&row, "digest")?,
+        received_at: get(&row, "received_at")?,
     };
     let recorded = compare(event, &known)?;
     if let Recorded::Duplicate { event: first, conflict } = recorded {
@@ -102,7 +211,7 @@ async fn count_copy(
             sqlx::query(KEEP_CONFLICT)
                 .bind(first)
                 .bind(&identity.digest[..])
-                .bind(headers)
+                .bind(event.verified.received().headers.as_bytes())
                 .bind(&event.verified.body()[..])
                 .bind(CONFLICTS_MAX)
                 .execute(connection)

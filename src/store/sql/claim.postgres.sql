@@ -1,6 +1,7 @@
 -- Each handler takes at most what it has room for, so that none starves another. 'pending' is a literal
 -- because a generic plan can't prove a partial index from a parameter, and the clock is a sub-select
--- because a volatile function is never an index condition.
+-- because a volatile function is never an index condition. The update doesn't name the state: the row is locked
+-- and was checked, and with the state the planner may walk all that is pending instead of the primary key.
 WITH due AS MATERIALIZED (
     SELECT d.id, room.lease
       FROM UNNEST($1::text[], $2::int8[], $3::float8[]) AS room (handler, free, lease)
@@ -18,7 +19,7 @@ leased AS (
            leased_at = clock_timestamp(), lease_until = clock_timestamp() + make_interval(secs => due.lease),
            leased_by = $4
       FROM due
-     WHERE d.id = due.id AND d.state = 'pending'
+     WHERE d.id = due.id AND d.lease_until IS NULL
     RETURNING d.id, d.event_id, d.handler, d.lease_epoch, d.attempts, d.attempts_before, d.opened_at, d.due_at
 )
 SELECT l.id, l.handler, l.lease_epoch, l.attempts, l.attempts_before,

@@ -17,4 +17,4 @@ UPDATE event e
    SET duplicates = e.duplicates + l.copies, conflict = e.conflict OR COALESCE(l.other, false)
   FROM locked l
  WHERE e.id = l.id
-RETURNING e.id, e.dedupe_key, e.event_id, e.digest
+RETURNING e.id, e.dedupe_key, e.event_id, e.digest, e.received_at

@@ -3,15 +3,16 @@
 -- the planner may walk the partial index of all leases instead of the primary key.
 -- $13: settle only what has lapsed, for the rescuer, who holds no lease.
 WITH verdict AS MATERIALIZED (
-    SELECT *
-      FROM UNNEST($1::uuid[], $2::int8[], $3::text[], $4::float8[], $5::bool[], $6::text[], $7::int4[],
-                  $8::int8[], $9::text[], $10::int4[], $11::text[], $12::bytea[])
-        AS t (id, epoch, state, after, counts, cause, n, duration_ms, outcome, status, error, response)
+    SELECT UNNEST($1::uuid[]) AS id, UNNEST($2::int8[]) AS epoch, UNNEST($3::text[]) AS state,
+           UNNEST($4::float8[]) AS after, UNNEST($5::bool[]) AS counts, UNNEST($6::text[]) AS cause,
+           UNNEST($7::int4[]) AS n, UNNEST($8::int8[]) AS duration_ms, UNNEST($9::text[]) AS outcome,
+           UNNEST($10::int4[]) AS status, UNNEST($11::text[]) AS error, UNNEST($12::bytea[]) AS response
 ),
 -- Locked in the order of their id, as renewing and giving back do: settling and renewing the same
 -- deliveries at the same moment must not deadlock.
+-- What is needed later comes along: a batch joined with itself is compared row by row.
 held AS MATERIALIZED (
-    SELECT d.id, d.lease_epoch
+    SELECT v.*
       FROM delivery d JOIN verdict v ON v.id = d.id AND v.epoch = d.lease_epoch
      WHERE d.lease_until IS NOT NULL
      ORDER BY d.id
@@ -25,15 +26,14 @@ settled AS (
            settled_at = CASE WHEN v.state = 'pending' THEN NULL ELSE clock_timestamp() END,
            attempts_before = d.attempts_before + CASE WHEN v.counts THEN 0 ELSE 1 END,
            cause = v.cause, lease_until = NULL, leased_by = NULL
-      FROM held JOIN verdict v ON v.id = held.id AND v.epoch = held.lease_epoch
+      FROM held v
      WHERE d.id = v.id AND d.lease_until IS NOT NULL AND d.lease_epoch = v.epoch
        AND (NOT $13 OR d.lease_until <= clock_timestamp())
-    RETURNING d.id, d.lease_epoch, d.leased_at
+    RETURNING d.id, d.lease_epoch, d.leased_at, v.n, v.duration_ms, v.outcome, v.status, v.error, v.response
 ),
 tried AS (
     INSERT INTO attempt (delivery_id, n, epoch, started_at, duration_ms, outcome, status, error, response)
-    SELECT v.id, v.n, v.epoch, COALESCE(s.leased_at, clock_timestamp()), v.duration_ms, v.outcome, v.status,
-           v.error, v.response
-      FROM verdict v JOIN settled s ON s.id = v.id AND s.lease_epoch = v.epoch
+    SELECT id, n, lease_epoch, COALESCE(leased_at, clock_timestamp()), duration_ms, outcome, status, error, response
+      FROM settled
 )
 SELECT id, lease_epoch FROM settled

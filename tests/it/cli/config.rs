@@ -192,6 +192,8 @@ both_databases!(
         assert!(!status.code(0).text().contains("false"), "{}", status.text());
         assert_eq!(fresh.number("SELECT count(*) FROM event").await, 0);
         daemon.run(&["migrate", "down", "--yes"]).await.code(0);
+        assert_eq!(fresh.number("SELECT count(*) FROM event").await, 0, "one step only");
+        daemon.run(&["migrate", "down", "--yes"]).await.code(0);
         assert!(fresh.try_number("SELECT count(*) FROM event").await.is_err());
     }
 );

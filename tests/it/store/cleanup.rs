@@ -245,3 +245,21 @@ both_databases!(a_new_round_keeps_its_body_for_the_next_cleanup, |db| async move
     assert_eq!(clean(&store).await.bodies, 0);
     assert!(claim_one(&store, "a").await.event.is_some());
 });
+
+both_databases!(the_database_itself_lets_no_parent_go_before_its_children, |db| async move {
+    let store = db.store().await;
+    crate::store::ground::delivered(&store, "evt_1", "a").await;
+    for (statement, why) in
+        [("DELETE FROM event", "deliveries"), ("DELETE FROM delivery", "attempts")]
+    {
+        let error = db.try_run(statement).await.expect_err(statement);
+        let error = error.as_database_error().expect("an answer of the database");
+        assert!(error.is_foreign_key_violation(), "{why}: {error}");
+    }
+    db.run("DELETE FROM attempt").await;
+    db.run("DELETE FROM delivery").await;
+    let error = db.try_run("DELETE FROM event").await.expect_err("its body is there");
+    assert!(error.as_database_error().is_some_and(|e| e.is_foreign_key_violation()), "{error}");
+    db.run("DELETE FROM event_body").await;
+    assert_eq!(db.run("DELETE FROM event").await, 1);
+});

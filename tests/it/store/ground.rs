@@ -10,7 +10,7 @@ use hookonce::source::spec::SourceSpec;
 use hookonce::source::{Admitted, OnIdConflict, Source, SourceSettings};
 use hookonce::store::claim::Room;
 use hookonce::store::{
-    AttemptRecord, Claimed, NewEvent, Recorded, Settlement, Store, StoreError, Verdict,
+    AttemptRecord, Claimed, NewDelivery, NewEvent, Recorded, Settlement, Store, StoreError, Verdict,
 };
 use hookonce::verify::Verified;
 use uuid::Uuid;
@@ -79,7 +79,7 @@ pub fn event_of(from: &str, id: &str, body: &[u8], handlers: &[&str]) -> NewEven
     NewEvent {
         id: Uuid::now_v7(),
         verified: verified(&source(from), request),
-        handlers: handlers.iter().map(|handler| name(handler)).collect(),
+        deliveries: handlers.iter().map(|handler| NewDelivery::pending(name(handler))).collect(),
         keys: 35 * DAY,
         bodies: 30 * DAY,
     }
@@ -96,7 +96,7 @@ pub async fn try_record(store: &Store, event: NewEvent) -> Result<Recorded, Stor
 /// Records an event that is new and returns our id.
 pub async fn fresh(store: &Store, event: NewEvent) -> Uuid {
     match record(store, event).await {
-        Recorded::Fresh { event } => event,
+        Recorded::Fresh { event, .. } => event,
         other => panic!("not fresh: {other:?}"),
     }
 }

@@ -198,9 +198,13 @@ async fn what_was_handled_while_the_database_was_away_is_settled_and_not_handled
     let (chores, stop) = (TaskTracker::new(), CancellationToken::new());
     hookonce::upkeep::start(upkeep, &chores, stop.clone()).await.unwrap();
     let worker_stop = WorkerStop::default();
+    let (_births, newborn) = tokio::sync::mpsc::unbounded_channel();
+    let callees = vec![callee];
     let parts = WorkerParts {
         store: store.clone(),
-        callees: vec![callee],
+        seats: hookonce::worker::seats(&callees),
+        births: newborn,
+        callees,
         wake,
         metrics,
         id: "w".to_owned(),

@@ -206,3 +206,28 @@ async fn sqlite_reads_only_what_it_needs() {
         assert_eq!(whole, None, "{sql}\n{plan}");
     }
 }
+
+/// In a new database the server has no statistics, and the plans that a session makes then, it keeps.
+#[tokio::test(flavor = "multi_thread")]
+async fn plans_that_were_made_while_the_tables_were_empty_do_not_read_them_whole() {
+    let db = TestDatabase::postgres().await;
+    let mut c = PgConnection::connect(&db.url()).await.unwrap();
+    let (setting, value) = hookonce::store::HOT_PLANNING;
+    let session = format!("SET plan_cache_mode = force_generic_plan; SET {setting} = {value}");
+    sqlx::raw_sql(AssertSqlSafe(session)).execute(&mut c).await.unwrap();
+
+    let claim = include_str!("../../../src/store/sql/claim.postgres.sql");
+    let arguments = "ARRAY['b'], ARRAY[256]::int8[], ARRAY[30]::float8[], 'w'";
+    let plan = explain(&mut c, claim, arguments).await;
+    plan.assert_uses("delivery_due", &["handler", "due_at"]);
+    plan.assert_uses("delivery_pkey", &["id"]);
+    plan.assert_no_full_scan();
+
+    let settle = include_str!("../../../src/store/sql/settle.postgres.sql");
+    let arguments = "ARRAY[gen_random_uuid()], ARRAY[1]::int8[], ARRAY['delivered'], ARRAY[0]::float8[], ARRAY[true],
+        ARRAY[NULL]::text[], ARRAY[1]::int4[], ARRAY[5]::int8[], ARRAY['delivered'], ARRAY[200]::int4[],
+        ARRAY[NULL]::text[], ARRAY[NULL]::bytea[], false";
+    let plan = explain(&mut c, settle, arguments).await;
+    plan.assert_uses("delivery_pkey", &["id"]);
+    plan.assert_no_full_scan();
+}

@@ -33,7 +33,7 @@ both_databases!(copies_within_one_batch_become_one_row, |db| async move {
     let ids: HashSet<_> = answers
         .iter()
         .map(|answer| match answer {
-            Recorded::Fresh { event } | Recorded::Duplicate { event, .. } => *event,
+            Recorded::Fresh { event, .. } | Recorded::Duplicate { event, .. } => *event,
         })
         .collect();
     assert_eq!(ids.len(), 3, "a duplicate names the first copy's row");

@@ -69,7 +69,7 @@ both_databases!(
         {
             let mut kept = rejection("shop", b"");
             kept.code = code;
-            kept.received.headers.push("x-id", code.as_bytes().to_vec());
+            kept.received.headers.push("x-id", code.as_bytes());
             store.keep_rejections(vec![kept]).await.unwrap();
         }
         // The source accepts everything, so only the code speaks against them.

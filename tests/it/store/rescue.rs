@@ -18,7 +18,7 @@ fn policy(tries: u32) -> RetryPolicy {
     }
 }
 
-async fn let_leases_lapse(db: &crate::support::TestDatabase) {
+pub async fn let_leases_lapse(db: &crate::support::TestDatabase) {
     let past = match db.kind() {
         crate::support::Kind::Postgres => "clock_timestamp() - interval '1 second'",
         crate::support::Kind::Sqlite => "strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 seconds')",

@@ -178,18 +178,22 @@ impl TestDatabase {
 
     /// Runs statements and returns how many rows the last one changed: tests move rows, not clocks.
     pub async fn run(&self, statement: &str) -> u64 {
+        self.try_run(statement).await.unwrap_or_else(|error| panic!("{statement}: {error}"))
+    }
+
+    /// [`TestDatabase::run`], for what the database is to refuse.
+    pub async fn try_run(&self, statement: &str) -> Result<u64, sqlx::Error> {
         let text = AssertSqlSafe(statement.to_owned());
-        let changed = match self.kind() {
+        match self.kind() {
             Kind::Postgres => {
-                let mut connection = connect_postgres(&self.url()).await.unwrap();
+                let mut connection = connect_postgres(&self.url()).await?;
                 connection.execute(text).await.map(|done| done.rows_affected())
             }
             Kind::Sqlite => {
-                let mut connection = connect_sqlite(&self.url()).await.unwrap();
+                let mut connection = connect_sqlite(&self.url()).await?;
                 connection.execute(text).await.map(|done| done.rows_affected())
             }
-        };
-        changed.unwrap_or_else(|error| panic!("{statement}: {error}"))
+        }
     }
 }
 
