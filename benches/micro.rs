@@ -1,5 +1,4 @@
-//! What one request costs before the database: `cargo bench --bench micro` for times,
-//! `scripts/count-instructions` for instructions, which don't move with the machine's mood.
+//! What one request costs before the database: `cargo bench --bench micro`.
 #![allow(clippy::expect_used, reason = "a benchmark that can't begin should say so and end")]
 
 use std::hint::black_box;
@@ -91,7 +90,7 @@ fn admit(bencher: Bencher<'_, '_>, provider: &str) {
         .bench_values(|request| admit_one(black_box(&source), request));
 }
 
-/// A function of its own, so that its instructions can be counted.
+/// A function of its own, so that a profiler shows it by name.
 #[inline(never)]
 fn admit_one(source: &Source, request: Received) -> Admitted {
     source.admit(request, Utc::now()).expect("admitted")
