@@ -218,6 +218,11 @@ impl NewDelivery {
     pub fn pending(handler: Name) -> Self {
         Self { id: Uuid::now_v7(), handler, lease: None }
     }
+
+    /// Its first epoch, which is also how many tries have begun.
+    pub(crate) fn epoch(&self) -> i64 {
+        if self.lease.is_some() { BIRTH_EPOCH } else { 0 }
+    }
 }
 
 /// The lease of a delivery that is born leased.

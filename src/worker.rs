@@ -171,12 +171,10 @@ async fn claim_until_stopped(shared: &Arc<Shared>, worker: &str, tracker: &TaskT
     // After a quiet second one question will do in place of a claim.
     let mut rested = false;
     while !shared.stop.claiming.is_cancelled() {
-        let sleep = if rested { until_due(shared).await } else { Duration::ZERO };
-        let sleep = if sleep.is_zero() || sleep == PAUSE_WHEN_TAKEN {
-            claim(shared, worker, tracker).await
-        } else {
-            sleep
-        };
+        let mut sleep = if rested { until_due(shared).await } else { Duration::ZERO };
+        if sleep.is_zero() {
+            sleep = claim(shared, worker, tracker).await;
+        }
         if sleep.is_zero() {
             rested = false;
             continue;
@@ -222,7 +220,13 @@ async fn claim(shared: &Arc<Shared>, worker: &str, tracker: &TaskTracker) -> Dur
         more |= behind;
     }
     drop(taken);
-    if more { Duration::ZERO } else { until_due(shared).await }
+    if more {
+        return Duration::ZERO;
+    }
+    match until_due(shared).await {
+        Duration::ZERO => PAUSE_WHEN_TAKEN,
+        until => until,
+    }
 }
 
 /// The seats that each handler has free now; handlers that are full are left out, and are behind until
@@ -240,12 +244,13 @@ fn take_seats(shared: &Shared) -> HashMap<Name, Taken> {
     all
 }
 
+/// How long until something is due, at most [`POLL`]; zero when it is.
 async fn until_due(shared: &Shared) -> Duration {
     // Only handlers with room: one that is full and overdue must not make the loop spin.
     let handlers: Vec<Name> =
         shared.callees.keys().filter(|name| shared.seats.has_free(name)).cloned().collect();
     match shared.store.next_due(handlers).await {
-        Ok(Some(Duration::ZERO)) => PAUSE_WHEN_TAKEN,
+        Ok(Some(Duration::ZERO)) => Duration::ZERO,
         Ok(Some(until)) => until.clamp(Duration::from_millis(1), POLL),
         Ok(None) => POLL,
         Err(error) => {

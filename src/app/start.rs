@@ -73,6 +73,7 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
     let intake = TaskTracker::new();
     let intake_closing = CancellationToken::new();
     let seats = worker::seats(&app.callees);
+    // Bounded all the same: each newborn has a seat.
     let (births, newborn) = mpsc::unbounded_channel();
     let births = Births {
         seats: Arc::clone(&seats),

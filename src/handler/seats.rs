@@ -57,10 +57,13 @@ impl Seats {
     #[must_use]
     pub fn for_newborn(&self, handler: &Name) -> Option<(Seat, Duration)> {
         let row = self.rows.get(handler)?;
-        if self.closed.load(Ordering::Acquire) || row.behind.load(Ordering::Acquire) {
+        if row.behind.load(Ordering::Acquire) {
             return None;
         }
         match Arc::clone(&row.free).try_acquire_owned() {
+            // Asked after the seat is taken: then `all_free` either waits for this seat, or has been
+            // closed before it, and nothing is born that nobody would call.
+            Ok(_) if self.closed.load(Ordering::Acquire) => None,
             Ok(permit) => Some((Seat(permit), row.lease)),
             Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
                 row.behind.store(true, Ordering::Release);

@@ -77,22 +77,26 @@ impl Births {
     /// Begins what was recorded. The seats of copies and of failures are free again.
     pub(super) fn begin(&self, cradle: Cradle, recorded: &Recorded) {
         let Recorded::Fresh { received_at, .. } = recorded else { return };
-        let Cradle { mut event, seats, since } = cradle;
+        let Cradle { mut event, mut seats, since } = cradle;
         event.received_at = *received_at;
-        for (delivery, handler, seat) in seats {
-            (self.begin)(Birth {
-                claimed: Claimed {
-                    delivery,
-                    handler,
-                    epoch: BIRTH_EPOCH,
-                    attempt: 1,
-                    tried: 1,
-                    open_for: since.elapsed(),
-                    event: Some(event.clone()),
-                },
-                seat,
-                since,
-            });
+        let birth = |(delivery, handler, seat), event| Birth {
+            claimed: Claimed {
+                delivery,
+                handler,
+                epoch: BIRTH_EPOCH,
+                attempt: 1,
+                tried: 1,
+                open_for: since.elapsed(),
+                event: Some(event),
+            },
+            seat,
+            since,
+        };
+        // The usual event has one handler: it gets the event itself and not a copy.
+        let Some(last) = seats.pop() else { return };
+        for seat in seats {
+            (self.begin)(birth(seat, event.clone()));
         }
+        (self.begin)(birth(last, event));
     }
 }

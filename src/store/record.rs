@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use super::connect::Database;
 use super::error::{StoreError, fate_unknown};
-use super::{NewEvent, Recorded, Store};
+use super::{NewDelivery, NewEvent, Recorded, Store};
 
 mod postgres;
 mod sqlite;
@@ -152,6 +152,15 @@ fn leaders<'a>(batch: &[&'a NewEvent]) -> Vec<&'a NewEvent> {
     first.sort_by_key(|event| event.verified.identity().dedupe_key);
     first.dedup_by_key(|event| event.verified.identity().dedupe_key);
     first
+}
+
+/// The deliveries that are made with these events, each with its event's id.
+fn births<'a>(events: &[&'a NewEvent]) -> Vec<(Uuid, &'a NewDelivery)> {
+    let of = |event: &&'a NewEvent| {
+        let (id, deliveries) = (event.id, &event.deliveries);
+        deliveries.iter().map(move |delivery| (id, delivery))
+    };
+    events.iter().flat_map(of).collect()
 }
 
 /// What a copy is, beside the row that was there.

@@ -8,11 +8,11 @@ use sqlx::error::BoxDynError;
 use sqlx::postgres::PgArguments;
 use uuid::Uuid;
 
-use super::{CONFLICTS_MAX, Known, compare, leaders};
+use super::{CONFLICTS_MAX, Known, births, compare, leaders};
 use crate::store::connect::Postgres;
 use crate::store::error::StoreError;
 use crate::store::row::{get, seconds};
-use crate::store::{BirthLease, NewDelivery, NewEvent, Recorded};
+use crate::store::{NewEvent, Recorded};
 
 const RECORD: &str = include_str!("../sql/record.postgres.sql");
 const COUNT_COPIES: &str = include_str!("../sql/count_copies.postgres.sql");
@@ -79,7 +79,7 @@ async fn insert(
 
 /// The statement's parameters, encoded.
 pub(super) fn arguments(first: &[&NewEvent]) -> Result<PgArguments, BoxDynError> {
-    let births: Vec<Birth<'_>> = first.iter().flat_map(|event| births(event)).collect();
+    let births = births(first);
     let mut all = PgArguments::default();
     all.add(column(first, |event| event.id))?;
     all.add(column(first, |event| event.verified.source().as_str()))?;
@@ -93,35 +93,18 @@ pub(super) fn arguments(first: &[&NewEvent]) -> Result<PgArguments, BoxDynError>
     all.add(column(first, |event| seconds(event.bodies)))?;
     all.add(column(first, |event| event.verified.received().headers.as_bytes()))?;
     all.add(column(first, |event| &event.verified.body()[..]))?;
-    all.add(births.iter().map(|birth| birth.delivery.id).collect::<Vec<_>>())?;
-    all.add(births.iter().map(|birth| birth.event).collect::<Vec<_>>())?;
-    all.add(births.iter().map(|birth| birth.delivery.handler.as_str()).collect::<Vec<_>>())?;
-    all.add(births.iter().map(|birth| i32::from(birth.lease.is_some())).collect::<Vec<_>>())?;
-    all.add(births.iter().map(|birth| birth.lease.map(|it| &*it.worker)).collect::<Vec<_>>())?;
-    all.add(
-        births.iter().map(|birth| birth.lease.map(|it| seconds(it.length))).collect::<Vec<_>>(),
-    )?;
+    all.add(column(&births, |(_, delivery)| delivery.id))?;
+    all.add(column(&births, |(event, _)| *event))?;
+    all.add(column(&births, |(_, delivery)| delivery.handler.as_str()))?;
+    all.add(column(&births, |(_, delivery)| delivery.epoch()))?;
+    all.add(column(&births, |(_, delivery)| delivery.lease.as_ref().map(|it| &*it.worker)))?;
+    all.add(column(&births, |(_, delivery)| delivery.lease.as_ref().map(|it| seconds(it.length))))?;
     Ok(all)
 }
 
-/// One array parameter: a value of each event.
-fn column<'a, T>(events: &[&'a NewEvent], read: impl Fn(&'a NewEvent) -> T) -> Vec<T> {
-    events.iter().map(|event| read(event)).collect()
-}
-
-/// A delivery and the event that it is made with.
-struct Birth<'a> {
-    event: Uuid,
-    delivery: &'a NewDelivery,
-    lease: Option<&'a BirthLease>,
-}
-
-fn births(event: &NewEvent) -> impl Iterator<Item = Birth<'_>> {
-    event.deliveries.iter().map(|delivery| Birth {
-        event: event.id,
-        delivery,
-        lease: delivery.lease.as_ref(),
-    })
+/// One array parameter: a value of each row.
+fn column<'a, R, T>(rows: &'a [R], read: impl Fn(&'a R) -> T) -> Vec<T> {
+    rows.iter().map(read).collect()
 }
 
 async fn count_copies(

@@ -7,16 +7,16 @@
 use std::collections::HashSet;
 use std::sync::LazyLock;
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, SubsecRound, Utc};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::{CONFLICTS_MAX, Known, compare, leaders};
+use super::{CONFLICTS_MAX, Known, births, compare, leaders};
 use crate::store::clock::sqlite_text;
 use crate::store::connect::Sqlite;
 use crate::store::error::StoreError;
 use crate::store::row::get;
-use crate::store::{BIRTH_EPOCH, NewDelivery, NewEvent, Recorded};
+use crate::store::{NewEvent, Recorded};
 
 /// Rows of one statement, the largest that fits first. Few sizes, so that each is prepared once.
 const ROWS: [usize; SIZES] = [128, 64, 32, 16, 8, 4, 2, 1];
@@ -84,8 +84,9 @@ pub(super) async fn record(
 ) -> Result<Vec<Option<Recorded>>, StoreError> {
     let leaders = leaders(batch);
     let mut transaction = sqlite.writer.begin_with("BEGIN IMMEDIATE").await?;
-    // The database's clock is this machine's: read once, so that all rows of a batch agree.
-    let now = Utc::now();
+    // The database's clock is this machine's: read once, so that all rows of a batch agree, and as
+    // precise as the table is, so that the first try sees the same time as the next ones.
+    let now = Utc::now().trunc_subsecs(3);
     let fresh = insert(&mut transaction, &leaders, now).await?;
     let mut answers = Vec::with_capacity(batch.len());
     for event in batch {
@@ -144,11 +145,7 @@ async fn insert(
         }
         query.execute(&mut *connection).await?;
     }
-    let births: Vec<(Uuid, &NewDelivery)> = events
-        .iter()
-        .flat_map(|event| event.deliveries.iter().map(|delivery| (event.id, delivery)))
-        .collect();
-    for (statement, piece) in pieces(&births, &INSERT_DELIVERIES) {
+    for (statement, piece) in pieces(&births(&events), &INSERT_DELIVERIES) {
         let mut query = sqlx::query(AssertSqlSafe(statement));
         for (event, delivery) in piece {
             let lease = delivery.lease.as_ref();
@@ -157,10 +154,10 @@ async fn insert(
                 .bind(*event)
                 .bind(delivery.handler.as_str())
                 .bind(if lease.is_some() { "leased" } else { "pending" })
-                .bind(i32::from(lease.is_some()))
+                .bind(delivery.epoch())
                 .bind(text.as_str())
                 .bind(text.as_str())
-                .bind(if lease.is_some() { BIRTH_EPOCH } else { 0 })
+                .bind(delivery.epoch())
                 .bind(lease.map(|_| text.as_str()))
                 .bind(lease.map(|lease| after(now, lease.length)))
                 .bind(lease.map(|lease| &*lease.worker));

@@ -21,10 +21,10 @@ kept AS (
 opened AS (
     INSERT INTO delivery (id, event_id, handler, state, attempts, opened_at, due_at, lease_epoch, leased_at,
                           lease_until, leased_by)
-    SELECT id, event_id, handler, CASE WHEN worker IS NULL THEN 'pending' ELSE 'leased' END, born, now(), now(), born,
+    SELECT id, event_id, handler, CASE WHEN worker IS NULL THEN 'pending' ELSE 'leased' END, epoch::int4, now(), now(), epoch,
            CASE WHEN worker IS NOT NULL THEN now() END, now() + make_interval(secs => lease), worker
       FROM (SELECT UNNEST($13::uuid[]) AS id, UNNEST($14::uuid[]) AS event_id, UNNEST($15::text[]) AS handler,
-                   UNNEST($16::int4[]) AS born, UNNEST($17::text[]) AS worker, UNNEST($18::float8[]) AS lease) AS input
+                   UNNEST($16::int8[]) AS epoch, UNNEST($17::text[]) AS worker, UNNEST($18::float8[]) AS lease) AS input
      WHERE event_id IN (SELECT id FROM fresh)
 )
 SELECT id, received_at FROM fresh
