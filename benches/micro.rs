@@ -39,6 +39,7 @@ fn source(provider: &str) -> Source {
         conflict_ignore: Vec::new(),
         dedupe_group: None,
         public_url: None,
+        params: std::collections::BTreeMap::new(),
     })
     .expect("a source")
 }

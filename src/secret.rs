@@ -27,6 +27,8 @@ pub enum SecretKind {
     Token,
     /// `user:password`.
     Basic,
+    /// A public key, or a private one of a source of tests.
+    PublicKey,
 }
 
 /// Tells whether two secrets are the same, and nothing else about them. Its `Debug` hides it,
@@ -86,7 +88,10 @@ impl Secret {
                 "has a password of {} bytes, which can be guessed: use at least {TOKEN_BYTES_MIN}",
                 password.len()
             )),
-            SecretKind::HmacKey { .. } | SecretKind::Token | SecretKind::Basic => Ok(()),
+            SecretKind::HmacKey { .. }
+            | SecretKind::Token
+            | SecretKind::Basic
+            | SecretKind::PublicKey => Ok(()),
         }
     }
 

@@ -3,6 +3,7 @@
 //! [`SourceSettings`] say it, [`Source::compile`] checks them and makes them quick, and
 //! [`Source::admit`] is the one door from a [`Received`] to a [`Verified`].
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
@@ -67,6 +68,8 @@ pub struct SourceSettings {
     pub dedupe_group: Option<Name>,
     /// The registered public URL of this source, for schemes that sign it.
     pub public_url: Option<String>,
+    /// What `{param:X}` stands for in the spec.
+    pub params: BTreeMap<String, Secret>,
 }
 
 /// What to do when an id comes again with another body.

@@ -13,14 +13,21 @@ pub mod rejection;
 pub(crate) mod field;
 pub(crate) mod json;
 
+pub(crate) mod digest;
 pub(crate) mod encoding;
 pub(crate) mod freshness;
 pub(crate) mod mac;
+pub(crate) mod precondition;
 pub(crate) mod signature;
 pub(crate) mod template;
+pub(crate) mod url;
 
-pub(crate) mod hmac;
+pub(crate) mod key;
+pub(crate) mod keyring;
+pub(crate) mod public;
+
 pub(crate) mod scheme;
+pub(crate) mod signed;
 pub(crate) mod token;
 
 pub use rejection::{Code, Rejection};

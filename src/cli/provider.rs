@@ -44,12 +44,12 @@ struct Shown<'a> {
 pub(super) fn run(verb: Verb, output: &Output) -> Result<(), Failure> {
     match verb {
         Verb::List => {
-            let shown = catalog::all().iter().map(shown).collect::<Result<Vec<_>, _>>()?;
+            let shown = catalog::all().map(shown).collect::<Result<Vec<_>, _>>()?;
             output.list(&shown, None, grid)
         }
         Verb::Show { name } => {
             let Some(preset) = catalog::get(&name) else {
-                let near = did_you_mean(&name, catalog::all().iter().map(|it| it.slug));
+                let near = did_you_mean(&name, catalog::slugs());
                 return Err(Failure::NotFound(format!("there is no preset `{name}`{near}")));
             };
             output.one(&shown(preset)?, text)

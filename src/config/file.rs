@@ -133,6 +133,11 @@ pub(crate) struct FileSource {
     pub(crate) tolerance: Option<Span>,
     /// Where it listens. Default /in/<name>.
     pub(crate) path: Option<String>,
+    /// The URL that is registered with the provider, byte for byte, for schemes that sign it.
+    /// Default the server's public_url and the path.
+    pub(crate) public_url: Option<Text<Url>>,
+    /// Values that the preset asks for beside the secrets; `hookonce provider show` lists them.
+    pub(crate) params: Option<BTreeMap<String, TextOrSecret>>,
     /// What to do when an id comes again with another body. Default flag.
     pub(crate) on_id_conflict: Option<OnIdConflict>,
     /// Sources with the same group share ids. Default the source's own name.

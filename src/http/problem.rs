@@ -264,7 +264,7 @@ fn usual_status(code: Code) -> u16 {
         Code::IdConflict => 409,
         Code::BodyTooLarge => 413,
         Code::ContentType => 415,
-        Code::RateLimited | Code::Overloaded | Code::StoreUnavailable => 503,
+        Code::RateLimited | Code::Overloaded | Code::StoreUnavailable | Code::KeyUnavailable => 503,
     }
 }
 
@@ -290,6 +290,7 @@ fn title(code: &str) -> &'static str {
         "rate_limited" => "Too many failing requests",
         "overloaded" => "Overloaded",
         "store_unavailable" => "The database is not available",
+        "key_unavailable" => "The provider's key is not available",
         "clock_skew" => "Our clock is wrong",
         "not_found" => "Not found",
         "bad_request" => "Bad request",

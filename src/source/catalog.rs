@@ -1,43 +1,89 @@
 //! The providers that we ship: one file each, built into the binary.
 
-use std::sync::LazyLock;
+use std::sync::{LazyLock, OnceLock};
 
 use super::preset::Preset;
 
-/// Each file of `source/catalog/` by its name. A test compares this list with the folder.
-const FILES: &[(&str, &str)] = &[
-    ("github", include_str!("catalog/github.toml")),
-    ("gitlab-signing-token", include_str!("catalog/gitlab-signing-token.toml")),
-    ("gitlab-token", include_str!("catalog/gitlab-token.toml")),
-    ("shopify", include_str!("catalog/shopify.toml")),
-    ("slack", include_str!("catalog/slack.toml")),
-    ("standard-webhooks", include_str!("catalog/standard-webhooks.toml")),
-    ("stripe", include_str!("catalog/stripe.toml")),
-    ("svix", include_str!("catalog/svix.toml")),
-];
+/// A file of `source/catalog/`, read when it is first asked for: a daemon needs few of them.
+struct File {
+    slug: &'static str,
+    text: &'static str,
+    preset: OnceLock<Option<Preset>>,
+}
 
-static PRESETS: LazyLock<Vec<Preset>> = LazyLock::new(|| {
-    let mut presets = Vec::with_capacity(FILES.len());
-    for (slug, text) in FILES {
-        match toml::from_str::<Preset>(text) {
-            Ok(preset) => presets.push(Preset { slug, ..preset }),
-            // Built in, so only a broken build gets here: a test reads every file.
-            Err(error) => tracing::error!(provider.slug = slug, "broken preset {slug}: {error}"),
-        }
-    }
-    presets
+macro_rules! files {
+    ($($slug:literal)*) => {
+        [$(File {
+            slug: $slug,
+            text: include_str!(concat!("catalog/", $slug, ".toml")),
+            preset: OnceLock::new(),
+        }),*]
+    };
+}
+
+/// Each file of `source/catalog/`, by name and in order. A test compares this list with the folder.
+static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
+    Vec::from(files! {
+        "github"
+        "gitlab-signing-token"
+        "gitlab-token"
+        "shopify"
+        "slack"
+        "standard-webhooks"
+        "stripe"
+        "svix"
+    })
 });
 
+impl File {
+    fn preset(&self) -> Option<&Preset> {
+        let read = || match read(self.slug, self.text) {
+            Ok(preset) => Some(preset),
+            Err(error) => {
+                // Built in, so only a broken build gets here: a test reads every file.
+                tracing::error!(provider.slug = self.slug, "broken preset {}: {error}", self.slug);
+                None
+            }
+        };
+        self.preset.get_or_init(read).as_ref()
+    }
+}
+
+fn read(slug: &'static str, text: &str) -> Result<Preset, toml::de::Error> {
+    toml::from_str::<Preset>(text).map(|preset| Preset { slug, ..preset })
+}
+
 /// Every preset, by slug.
-#[must_use]
-pub fn all() -> &'static [Preset] {
-    &PRESETS
+pub fn all() -> impl Iterator<Item = &'static Preset> {
+    FILES.iter().filter_map(File::preset)
+}
+
+/// Every preset's name, by which operators call it.
+pub fn slugs() -> impl Iterator<Item = &'static str> {
+    FILES.iter().map(|file| file.slug)
 }
 
 /// The preset with this slug.
 #[must_use]
 pub fn get(slug: &str) -> Option<&'static Preset> {
-    PRESETS.iter().find(|preset| preset.slug == slug)
+    FILES.iter().find(|file| file.slug == slug).and_then(File::preset)
+}
+
+/// The presets as they lie in the folder, so that a file can be worked on without building anew.
+#[cfg(test)]
+pub(super) fn on_disk() -> Vec<Preset> {
+    let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/source/catalog");
+    let mut presets: Vec<Preset> = std::fs::read_dir(folder)
+        .expect("the folder")
+        .map(|entry| {
+            let path = entry.expect("an entry").path();
+            let slug = path.file_stem().and_then(|stem| stem.to_str()).expect("a name").to_owned();
+            let text = std::fs::read_to_string(&path).expect("a text");
+            read(slug.clone().leak(), &text).unwrap_or_else(|error| panic!("{slug}: {error}"))
+        })
+        .collect();
+    presets.sort_by_key(|preset| preset.slug);
+    presets
 }
 
 #[cfg(test)]
@@ -52,19 +98,19 @@ mod tests {
             .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
             .collect();
         files.sort();
-        let listed: Vec<String> = FILES.iter().map(|(slug, _)| format!("{slug}.toml")).collect();
+        let listed: Vec<String> = slugs().map(|slug| format!("{slug}.toml")).collect();
         assert_eq!(listed, files);
-        for (slug, text) in FILES {
-            if let Err(error) = toml::from_str::<Preset>(text) {
-                panic!("{slug}: {error}");
+        for file in FILES.iter() {
+            if let Err(error) = read(file.slug, file.text) {
+                panic!("{}: {error}", file.slug);
             }
         }
-        assert_eq!(all().len(), FILES.len());
+        assert_eq!(all().count(), FILES.len());
     }
 
     #[test]
     fn every_preset_says_where_and_when_it_was_read() {
-        for preset in all() {
+        for preset in on_disk() {
             assert!(preset.doc.starts_with("https://"), "{}", preset.slug);
             assert_eq!(preset.read, "2026-11", "{}", preset.slug);
             assert!(!preset.vector.is_empty(), "{} has no vector", preset.slug);

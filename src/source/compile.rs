@@ -1,17 +1,22 @@
 //! From what is written to what is used. Every fault is found, each with the path of its key.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::SourceSettings;
 use super::identity::Reader;
-use super::spec::{SchemeSpec, Unbuilt};
+use super::spec::SchemeSpec;
 use super::{Source, handshake, reply};
 use crate::secret::Secret;
 use crate::verify::scheme::Scheme;
+use crate::verify::template::Words;
 
+mod clock;
 mod event;
-mod hmac;
+mod key;
 mod scheme;
+mod signature;
+mod signed;
 
 /// Faults found so far.
 #[derive(Debug, Default)]
@@ -29,9 +34,9 @@ impl Faults {
     }
 
     /// A fault for each word that is written but isn't built yet.
-    pub(super) fn unbuilt(&mut self, path: &str, words: &[(&str, &Option<Unbuilt>)]) {
-        for (word, value) in words {
-            if value.is_some() {
+    pub(super) fn unbuilt(&mut self, path: &str, words: &[(&str, bool)]) {
+        for (word, written) in words {
+            if *written {
                 self.push(&format!("{path}.{word}"), format!("`{word}` is not built yet"));
             }
         }
@@ -46,6 +51,15 @@ pub(super) struct Surroundings<'a> {
     pub(super) tolerance: Option<Duration>,
     /// What `{url}` stands for.
     pub(super) url: Option<&'a str>,
+    /// What `{param:X}` stands for; `None` when only the facts are wanted.
+    pub(super) params: Option<&'a BTreeMap<String, Secret>>,
+}
+
+impl<'a> Surroundings<'a> {
+    /// What templates are read with.
+    pub(super) fn words(&self) -> Words<'a> {
+        Words { url: self.url, params: self.params }
+    }
 }
 
 /// Compiles a source, or says everything that is wrong with it.
@@ -56,6 +70,7 @@ pub(super) fn compile(settings: SourceSettings) -> Result<Source, Vec<String>> {
         secrets: Some(&settings.secrets),
         tolerance: settings.tolerance,
         url: settings.public_url.as_deref(),
+        params: Some(&settings.params),
     };
     let scheme = root_scheme(spec.verify.as_ref(), &surroundings, &mut faults);
     let group = settings.dedupe_group.as_ref().unwrap_or(&settings.name);

@@ -29,8 +29,12 @@ impl SourceSpec {
     pub fn facts(&self) -> Result<Facts, Vec<String>> {
         let mut faults = Faults::default();
         // `{url}` stands for something: which, makes no difference here.
-        let surroundings =
-            Surroundings { secrets: None, tolerance: None, url: Some("https://example.invalid/") };
+        let surroundings = Surroundings {
+            secrets: None,
+            tolerance: None,
+            url: Some("https://example.invalid/"),
+            params: None,
+        };
         let scheme = root_scheme(self.verify.as_ref(), &surroundings, &mut faults);
         let ignore = self.conflict_ignore.clone().unwrap_or_default();
         let reader = reader(self, scheme.as_ref(), "", &ignore, &mut faults);
@@ -60,7 +64,7 @@ fn name(scheme: &Scheme) -> String {
         names.join(word)
     };
     match scheme {
-        Scheme::Hmac(hmac) => hmac.hash.hmac_name().to_owned(),
+        Scheme::Signed(signed) => signed.algorithm.name().to_owned(),
         Scheme::Token(token) => format!("token in {}", token.from),
         Scheme::Basic(_) => "HTTP Basic".to_owned(),
         Scheme::Unsigned => "none: everything is accepted".to_owned(),

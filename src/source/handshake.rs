@@ -172,10 +172,15 @@ pub(super) fn compile(specs: &[HandshakeSpec], faults: &mut Faults) -> Vec<Hands
         faults.unbuilt(
             &path,
             &[
-                ("check", &spec.check),
-                ("callout", &spec.callout),
-                ("capture_secret", &spec.capture_secret),
-                ("only_while", &spec.only_while),
+                ("signed_by", spec.signed_by.is_some()),
+                ("check", !spec.check.is_empty()),
+                ("refuse", spec.refuse.is_some()),
+                ("callout", spec.callout.is_some()),
+                ("capture_secret", spec.capture_secret.is_some()),
+                ("only_while", spec.only_while.is_some()),
+                ("match.path", spec.when.path.is_some()),
+                ("match.form", !spec.when.form.is_empty()),
+                ("match.absent", !spec.when.absent.is_empty()),
             ],
         );
         handshakes.extend(compile_one(spec, &path, faults));

@@ -1,8 +1,10 @@
 //! A provider, described: nothing in it that an operator could not write.
 
-use serde::Deserialize;
+use std::collections::BTreeMap;
 
-use super::spec::SourceSpec;
+use serde::{Deserialize, Serialize};
+
+use super::spec::{SourceSpec, Texts};
 
 /// A provider's description: a file of `source/catalog/`.
 #[derive(Debug, Clone, Deserialize)]
@@ -23,11 +25,24 @@ pub struct Preset {
     /// Where to click, on the provider's side.
     #[serde(default)]
     pub console: Vec<String>,
+    /// Values that an operator gives beside the secrets, by name.
+    #[serde(default)]
+    pub params: BTreeMap<String, ParamSpec>,
     /// How to verify and what to read.
     pub source: SourceSpec,
     /// Requests that must be accepted, and whose every change must be refused.
     #[serde(default)]
     pub vector: Vec<Vector>,
+}
+
+/// A value that an operator gives beside the secrets.
+#[derive(Debug, Clone, Deserialize, Serialize)]
+#[serde(deny_unknown_fields)]
+pub struct ParamSpec {
+    /// What it is, and where the provider shows it.
+    pub about: String,
+    /// Such as it might be.
+    pub example: String,
 }
 
 /// A signed request.
@@ -39,25 +54,59 @@ pub struct Vector {
     /// Where it is published, or what computed it.
     pub from: String,
     /// The source's secrets.
+    #[serde(default)]
     pub secrets: Vec<String>,
+    /// The source's params.
+    #[serde(default)]
+    pub params: BTreeMap<String, String>,
+    /// The source's registered URL.
+    #[serde(default)]
+    pub public_url: Option<String>,
     /// POST when absent.
     #[serde(default = "post")]
     pub method: String,
-    /// Its headers, without those that no scheme reads.
-    pub headers: std::collections::BTreeMap<String, String>,
+    /// What follows the `?`.
+    #[serde(default)]
+    pub query: Option<String>,
+    /// Its headers, without those that no scheme reads; one that stands several times has its lines
+    /// in a list.
+    pub headers: BTreeMap<String, Texts>,
     /// The exact body.
+    #[serde(default)]
     pub body: String,
+    /// The exact body in base64, in place of `body`.
+    #[serde(default)]
+    pub body_base64: Option<String>,
     /// The time as of which it is fresh, in seconds since 1970.
     pub now: i64,
-    /// The id that must be read; not for a handshake.
+    /// The id that must be read, or those of a batch; not for a handshake.
     #[serde(default)]
-    pub id: Option<String>,
-    /// The type that must be read.
+    pub id: Option<Texts>,
+    /// The type that must be read, or those of a batch.
     #[serde(default, rename = "type")]
-    pub kind_of_event: String,
-    /// The body of the answer, when it is a handshake.
+    pub kind_of_event: Option<Texts>,
+    /// The answer, when it is a handshake.
     #[serde(default)]
-    pub answer: Option<String>,
+    pub answer: Option<VectorAnswer>,
+    /// The status of the refusal, when the request must be refused.
+    #[serde(default)]
+    pub refused: Option<u16>,
+}
+
+/// The answer to a handshake.
+#[derive(Debug, Clone, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct VectorAnswer {
+    /// The status.
+    pub status: u16,
+    /// The body, byte for byte.
+    pub body: String,
+    /// The content type.
+    #[serde(default, rename = "type")]
+    pub content_type: Option<String>,
+    /// Further headers that must be there.
+    #[serde(default)]
+    pub headers: BTreeMap<String, String>,
 }
 
 /// Who made a vector.
@@ -66,6 +115,8 @@ pub struct Vector {
 pub enum VectorKind {
     /// The provider published it.
     Documented,
+    /// The provider's own library made or accepted it.
+    Library,
     /// It follows from the documented rule, computed by another program than ours.
     Computed,
 }

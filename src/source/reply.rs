@@ -40,7 +40,10 @@ impl Reply {
             | Code::TimestampStale
             | Code::TimestampFuture => self.unauthorized,
             Code::SignatureMalformed | Code::IdMissing | Code::BodyMalformed => self.malformed,
-            Code::RateLimited | Code::Overloaded | Code::StoreUnavailable => self.overload,
+            Code::RateLimited
+            | Code::Overloaded
+            | Code::StoreUnavailable
+            | Code::KeyUnavailable => self.overload,
             Code::BodyTooLarge
             | Code::BodyTimeout
             | Code::ContentType

@@ -4,19 +4,28 @@
 //! used, and reports every fault at once. A word that the vocabulary knows but that isn't built yet
 //! is a fault there: it is never accepted and inert.
 
-use std::collections::BTreeMap;
-
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
+pub mod handshake;
+pub mod jwt;
+pub mod key;
+pub mod reply;
 pub mod scheme;
+pub mod signature;
 pub mod text;
+mod word;
 
-pub use scheme::{
-    Encoding, GrammarSpec, Hash, KeyDecode, KeySpec, KvSpec, Lines, ListSpec, PlainSpec,
-    SchemeSpec, SignatureSpec, TimestampSpec, TokenSpec, Unit,
+pub use handshake::{CalloutSpec, HandshakeReplySpec, HandshakeSpec, MatchSpec, SourceState};
+pub use jwt::{JwtAlg, JwtSpec, TimeClaim};
+pub use key::{JwksSpec, KeyDecode, KeySpec, PemUrlSpec, X509Spec};
+pub use reply::{OkSpec, ReplySpec, RetriesSpec};
+pub use scheme::{BodyDigestSpec, Curve, DigestHash, Hash, RsaHash, SchemeSpec, TokenSpec};
+pub use signature::{
+    Encoding, GrammarSpec, KeyedSpec, KvSpec, Lines, ListSpec, PlainSpec, PositionalSpec,
+    SignatureSpec, TimestampSpec, Unit,
 };
-pub use text::{DurationText, SizeText, Texts, Unbuilt};
+pub use text::{DurationText, OneOrMore, SizeText, Texts, Unbuilt};
 
 /// How to verify and what to read. Every key is optional here, so that an operator's keys can be
 /// laid over a preset's; what is missing in the end is a fault of [`crate::source::Source::compile`].
@@ -24,8 +33,8 @@ pub use text::{DurationText, SizeText, Texts, Unbuilt};
 #[serde(deny_unknown_fields, default)]
 pub struct SourceSpec {
     /// How a request proves where it comes from: a scheme, or `"none"`.
-    #[serde(deserialize_with = "scheme::word_or_table", skip_serializing_if = "Option::is_none")]
-    #[schemars(with = "Option<scheme::WordOrTable>")]
+    #[serde(deserialize_with = "word::word_or_table", skip_serializing_if = "Option::is_none")]
+    #[schemars(with = "Option<word::WordOrTable>")]
     pub verify: Option<SchemeSpec>,
     /// Which event it is.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -54,13 +63,17 @@ pub struct SourceSpec {
 }
 
 /// Which event a request is. Places are written `header:NAME`, `query:NAME`, `form:NAME`,
-/// `form:NAME:/pointer`, `body:/pointer`, `signed` (the id that the scheme signed),
-/// `concat(place, place, …)`, `sha256(body)` and `none`.
+/// `form:NAME:/pointer`, `body:/pointer`, `item:/pointer` (inside of one part of a `split` batch),
+/// `xml:/root/name` (the text of an element), `claim:NAME` (of a verified JSON Web Token), `signed`
+/// (the id that the scheme signed), `concat(place, place, …)`, `sha256(body)`, `sha256(item)` and
+/// `none`; for a type also `dotted(place, place, …)` (what is there, joined by dots) and `key:PATTERN`
+/// (the first key of a JSON object that the pattern matches, or with `!` doesn't).
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EventSpec {
-    /// What the body is: `json`, `form`, `form_field(NAME)`, `text` or `raw`; or several, of which
-    /// the first that the bytes are is taken. When absent: `json` if the id is in the body, else
+    /// What the body is: `json`, `form`, `form_field(NAME)` (JSON in a form's field), `ndjson`, `xml`,
+    /// `base64_xml(NAME)` (in a form's field), `text`, `raw` or `empty`; or several, of which the
+    /// first that the bytes are is taken. When absent: `json` if the id is in the body, else
     /// never parsed, but for a type that may be in it.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub format: Option<Texts>,
@@ -82,136 +95,13 @@ pub struct EventSpec {
     #[serde(skip_serializing_if = "Option::is_none")]
     #[schemars(skip)]
     pub tenant: Option<Unbuilt>,
-    /// How a batch is split. Not built yet.
+    /// How a batch is split into events: pointers with `*`, such as `/events/*`, all of which are
+    /// taken, or `ndjson`. A body in which none of their arrays stands is one event.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
-    pub split: Option<Unbuilt>,
-    /// Whether an empty batch is a success. Not built yet.
+    pub split: Option<Texts>,
+    /// Whether a batch without any event is acked. False when absent: it is refused.
     #[serde(skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
-    pub empty_ok: Option<Unbuilt>,
-}
-
-/// A request that is answered and not recorded.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct HandshakeSpec {
-    /// Which requests it is for; everything must hold.
-    #[serde(rename = "match")]
-    pub when: MatchSpec,
-    /// Whether it must pass the source's scheme first. True unless written out.
-    #[serde(default = "yes")]
-    pub signed: bool,
-    /// The answer.
-    pub reply: HandshakeReplySpec,
-    /// A check against a second secret. Not built yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
-    pub check: Option<Unbuilt>,
-    /// A request to a URL that the request names. Not built yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
-    pub callout: Option<Unbuilt>,
-    /// A secret that the request brings. Not built yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
-    pub capture_secret: Option<Unbuilt>,
-    /// A state in which it counts. Not built yet.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    #[schemars(skip)]
-    pub only_while: Option<Unbuilt>,
-}
-
-fn yes() -> bool {
-    true
-}
-
-/// What a handshake looks like. A value of `"*"` means "is there, whatever it says".
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct MatchSpec {
-    /// The method; any allowed one when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub method: Option<String>,
-    /// Headers and their values.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub header: BTreeMap<String, String>,
-    /// Query parameters and their values.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub query: BTreeMap<String, String>,
-    /// JSON pointers into the body and their values.
-    #[serde(skip_serializing_if = "BTreeMap::is_empty")]
-    pub body: BTreeMap<String, String>,
-}
-
-/// The answer to a handshake.
-#[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields)]
-pub struct HandshakeReplySpec {
-    /// 200 when absent.
-    #[serde(default = "ok")]
-    pub status: u16,
-    /// Such as `text/plain`.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content_type: Option<String>,
-    /// Further headers; values are templates.
-    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
-    pub headers: BTreeMap<String, String>,
-    /// A template over `{query.x}`, `{header.x}` and `{body./x}`.
-    #[serde(default)]
-    pub body: String,
-}
-
-fn ok() -> u16 {
-    200
-}
-
-/// Answers that the provider wants other than the usual ones.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct ReplySpec {
-    /// To a recorded event.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub ok: Option<OkSpec>,
-    /// The status for a missing or wrong signature, in place of 401.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub unauthorized: Option<u16>,
-    /// The status for a request that can't be read, in place of 400.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub malformed: Option<u16>,
-    /// The status when we are too busy, in place of 503.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub overload: Option<u16>,
-}
-
-/// The answer to a recorded event.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct OkSpec {
-    /// 200 when absent.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub status: Option<u16>,
-    /// Such as `text/plain`.
-    #[serde(rename = "type", skip_serializing_if = "Option::is_none")]
-    pub content_type: Option<String>,
-    /// The exact body, in place of our JSON.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub body: Option<String>,
-}
-
-/// How the provider retries.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
-#[serde(deny_unknown_fields, default)]
-pub struct RetriesSpec {
-    /// How long after the first try the last one may come, such as `"3d"`. A key must be kept longer.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub horizon: Option<DurationText>,
-    /// The waits between tries, as the provider states them.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub schedule: Option<Vec<DurationText>>,
-    /// The provider never retries: what we lose stays lost.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub none: Option<bool>,
+    pub empty_ok: Option<bool>,
 }
 
 impl SourceSpec {

@@ -5,6 +5,7 @@
 
 use std::borrow::Cow;
 use std::fmt;
+use std::ops::Range;
 
 use bytes::Bytes;
 
@@ -97,6 +98,15 @@ impl Field {
         &self,
         received: &'a Received,
     ) -> Result<Option<Cow<'a, [u8]>>, Unreadable> {
+        self.read_in(received, &received.body)
+    }
+
+    /// As [`Field::read`], with pointers into `part` of the body: one event of a batch.
+    pub(crate) fn read_in<'a>(
+        &self,
+        received: &'a Received,
+        part: &[u8],
+    ) -> Result<Option<Cow<'a, [u8]>>, Unreadable> {
         match self {
             Self::Header(name) => received
                 .headers
@@ -105,7 +115,7 @@ impl Field {
                 .map_err(|_| Unreadable::Repeated),
             Self::Query(name) => one_pair(query_of(&received.target), name),
             Self::Form(name) => one_pair(&received.body, name),
-            Self::Body(pointer) => one_value(&received.body, pointer).map(|v| v.map(Cow::Owned)),
+            Self::Body(pointer) => one_value(part, pointer).map(|v| v.map(Cow::Owned)),
             Self::FormJson(name, pointer) => match one_pair(&received.body, name)? {
                 Some(document) => one_value(&document, pointer).map(|v| v.map(Cow::Owned)),
                 None => Ok(None),
@@ -148,11 +158,40 @@ impl Field {
                 received.body = Bytes::from(with_pair(&received.body, name, value));
                 Ok(())
             }
-            Self::FormJson(..) | Self::Body(_) => {
-                Err(format!("{self} is missing, and only you can put it into the body"))
+            Self::Body(pointer) => {
+                let whole = 0..received.body.len();
+                received.body = spliced(&received.body, whole, pointer, value)
+                    .map_err(|why| format!("{self}: {why}"))?;
+                Ok(())
+            }
+            Self::FormJson(name, pointer) => {
+                let form = Self::Form(name.clone());
+                let inner = form.read(received).map_err(|why| format!("{form}: {why}"))?;
+                let inner = inner.ok_or_else(|| format!("{form} is not in the body"))?.into_owned();
+                let inner = spliced(&inner, 0..inner.len(), pointer, value)
+                    .map_err(|why| format!("{self}: {why}"))?;
+                form.put(received, &String::from_utf8_lossy(&inner))
             }
         }
     }
+}
+
+/// A document with `value` in the place of the value that stands at `pointer` inside of `part`. A
+/// number stays a number when the value is one. Nothing else changes, byte for byte.
+pub(crate) fn spliced(
+    document: &[u8],
+    part: Range<usize>,
+    pointer: &Pointer,
+    value: &str,
+) -> Result<Bytes, String> {
+    let found = json::scan(&document[part.clone()], &[pointer])
+        .map_err(|error| format!("the body is not JSON: {error}"))?;
+    let hit = found.hits.into_iter().next().flatten();
+    let hit = hit.ok_or("it is missing, and only you can put it into the body")?;
+    let number = hit.kind == json::Kind::Number && value.bytes().all(|b| b.is_ascii_digit());
+    let text = if number { value.to_owned() } else { serde_json::Value::from(value).to_string() };
+    let at = part.start + hit.span.start..part.start + hit.span.end;
+    Ok([&document[..at.start], text.as_bytes(), &document[at.end..]].concat().into())
 }
 
 fn is_token(b: u8) -> bool {

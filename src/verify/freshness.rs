@@ -7,6 +7,9 @@ use chrono::{DateTime, SecondsFormat, TimeDelta, Utc};
 use super::field::Field;
 use super::rejection::{Code, Rejection};
 
+/// As seconds, this is in the year 5138; as milliseconds, in 1973.
+const MILLIS_FROM: i64 = 100_000_000_000;
+
 /// How a timestamp is written.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Unit {
@@ -14,6 +17,8 @@ pub(crate) enum Unit {
     Seconds,
     /// Milliseconds since 1970.
     Millis,
+    /// Seconds or milliseconds since 1970: a number over [`MILLIS_FROM`] is of milliseconds.
+    SecondsOrMillis,
     /// RFC 3339.
     Rfc3339,
 }
@@ -50,7 +55,12 @@ impl Unit {
         let number: i64 = text.parse().map_err(|_| malformed())?;
         let time = match self {
             Self::Millis => DateTime::from_timestamp_millis(number),
-            Self::Seconds | Self::Rfc3339 => DateTime::from_timestamp(number, 0),
+            Self::SecondsOrMillis if number >= MILLIS_FROM => {
+                DateTime::from_timestamp_millis(number)
+            }
+            Self::Seconds | Self::SecondsOrMillis | Self::Rfc3339 => {
+                DateTime::from_timestamp(number, 0)
+            }
         };
         time.ok_or_else(malformed)
     }
@@ -58,7 +68,7 @@ impl Unit {
     /// Writes a timestamp.
     pub(crate) fn write(self, time: DateTime<Utc>) -> String {
         match self {
-            Self::Seconds => time.timestamp().to_string(),
+            Self::Seconds | Self::SecondsOrMillis => time.timestamp().to_string(),
             Self::Millis => time.timestamp_millis().to_string(),
             Self::Rfc3339 => time.to_rfc3339_opts(SecondsFormat::Millis, true),
         }
@@ -70,6 +80,7 @@ impl std::fmt::Display for Unit {
         f.write_str(match self {
             Self::Seconds => "a whole number of seconds since 1970",
             Self::Millis => "a whole number of milliseconds since 1970",
+            Self::SecondsOrMillis => "a whole number of seconds or milliseconds since 1970",
             Self::Rfc3339 => "an RFC 3339 time",
         })
     }
@@ -81,7 +92,9 @@ impl Clock {
         // A time in whole seconds was cut, not rounded: judge it with our own seconds cut as well,
         // or the limit would be up to a second nearer than the provider's libraries have it.
         let now = match self.unit {
-            Unit::Seconds => DateTime::from_timestamp(now.timestamp(), 0).unwrap_or(now),
+            Unit::Seconds | Unit::SecondsOrMillis => {
+                DateTime::from_timestamp(now.timestamp(), 0).unwrap_or(now)
+            }
             Unit::Millis | Unit::Rfc3339 => now,
         };
         let age = now.signed_duration_since(time);
@@ -164,10 +177,11 @@ mod tests {
     #[test]
     fn each_unit_reads_what_it_writes() {
         let time = DateTime::from_timestamp(1_767_225_600, 0).expect("a time");
-        for unit in [Unit::Seconds, Unit::Millis, Unit::Rfc3339] {
+        for unit in [Unit::Seconds, Unit::Millis, Unit::SecondsOrMillis, Unit::Rfc3339] {
             assert_eq!(unit.parse(unit.write(time).as_bytes()), Ok(time));
         }
         assert_eq!(Unit::Millis.parse(b"1767225600000"), Ok(time));
+        assert_eq!(Unit::SecondsOrMillis.parse(b"1767225600000"), Ok(time));
         assert_eq!(Unit::Rfc3339.parse(b"2025-12-31T17:00:00-07:00"), Ok(time));
     }
 }

@@ -39,11 +39,13 @@ pub enum Code {
     Overloaded,
     /// The database is away.
     StoreUnavailable,
+    /// The provider's public key can't be fetched.
+    KeyUnavailable,
 }
 
 impl Code {
     /// Every code, in the contract's order.
-    pub const ALL: [Self; 17] = [
+    pub const ALL: [Self; 18] = [
         Self::SignatureMissing,
         Self::SignatureMalformed,
         Self::SignatureMismatch,
@@ -61,6 +63,7 @@ impl Code {
         Self::RateLimited,
         Self::Overloaded,
         Self::StoreUnavailable,
+        Self::KeyUnavailable,
     ];
 
     /// The stable text.
@@ -84,6 +87,7 @@ impl Code {
             Self::RateLimited => "rate_limited",
             Self::Overloaded => "overloaded",
             Self::StoreUnavailable => "store_unavailable",
+            Self::KeyUnavailable => "key_unavailable",
         }
     }
 }

@@ -4,16 +4,16 @@ use chrono::{DateTime, Utc};
 
 use super::Proof;
 use super::field::Field;
-use super::hmac::HmacScheme;
 use super::rejection::{Code, Rejection};
+use super::signed::{From, SignedScheme};
 use super::token::{AUTHORIZATION, BasicScheme, TokenScheme};
 use crate::received::Received;
 
 /// How requests of one source prove where they come from.
 #[derive(Debug, Clone)]
 pub(crate) enum Scheme {
-    /// A MAC.
-    Hmac(Box<HmacScheme>),
+    /// A signature over a template of the request.
+    Signed(Box<SignedScheme>),
     /// A token.
     Token(TokenScheme),
     /// HTTP Basic.
@@ -57,7 +57,7 @@ impl Scheme {
         now: DateTime<Utc>,
     ) -> Result<Proof, Rejection> {
         match self {
-            Self::Hmac(scheme) => scheme.verify(received, now),
+            Self::Signed(scheme) => scheme.verify(received, now),
             Self::Token(scheme) => scheme.verify(received),
             Self::Basic(scheme) => scheme.verify(received),
             Self::Unsigned => Ok(Proof::mint(None, None)),
@@ -75,7 +75,7 @@ impl Scheme {
         fresh_id: &str,
     ) -> Result<(), String> {
         match self {
-            Self::Hmac(scheme) => scheme.sign(received, now, secret, fresh_id),
+            Self::Signed(scheme) => scheme.sign(received, now, secret, fresh_id),
             Self::Token(scheme) => scheme.sign(received, secret),
             Self::Basic(scheme) => scheme.sign(received, secret),
             Self::Unsigned => Ok(()),
@@ -95,9 +95,8 @@ impl Scheme {
     /// How much of the body is covered, whichever way a request is accepted.
     pub(crate) fn integrity(&self) -> Integrity {
         match self {
-            Self::Hmac(scheme) if scheme.content.has_body() => Integrity::Full,
-            Self::Hmac(scheme) if scheme.content.has_part_of_body() => Integrity::Partial,
-            Self::Hmac(_) | Self::Token(_) | Self::Basic(_) | Self::Unsigned => Integrity::None,
+            Self::Signed(scheme) => scheme.integrity(),
+            Self::Token(_) | Self::Basic(_) | Self::Unsigned => Integrity::None,
             Self::Any(members) => {
                 members.iter().map(Self::integrity).min().unwrap_or(Integrity::None)
             }
@@ -110,13 +109,7 @@ impl Scheme {
     /// Whether `field` is signed, whichever way a request is accepted.
     pub(crate) fn signs(&self, field: &Field) -> bool {
         match self {
-            Self::Hmac(scheme) => {
-                let content = &scheme.content;
-                content.has_field(field)
-                    || (content.names_id() && scheme.id.as_ref() == Some(field))
-                    || (content.names_timestamp()
-                        && scheme.clock.as_ref().and_then(|c| c.from.as_ref()) == Some(field))
-            }
+            Self::Signed(scheme) => scheme.signs(field),
             Self::Token(_) | Self::Basic(_) | Self::Unsigned => false,
             Self::Any(members) => members.iter().all(|member| member.signs(field)),
             Self::All(members) => members.iter().any(|member| member.signs(field)),
@@ -126,7 +119,7 @@ impl Scheme {
     /// Whether every way in yields a signed id.
     pub(crate) fn has_signed_id(&self) -> bool {
         match self {
-            Self::Hmac(scheme) => scheme.id.as_ref().is_some_and(|id| self.signs(id)),
+            Self::Signed(scheme) => scheme.id.as_ref().is_some_and(|id| self.signs(id)),
             Self::Token(_) | Self::Basic(_) | Self::Unsigned => false,
             Self::Any(members) => members.iter().all(Self::has_signed_id),
             Self::All(members) => members.iter().any(Self::has_signed_id),
@@ -136,7 +129,7 @@ impl Scheme {
     /// Where the signed id stands: one place for each way in.
     pub(crate) fn id_fields(&self) -> Vec<&Field> {
         match self {
-            Self::Hmac(scheme) => scheme.id.iter().collect(),
+            Self::Signed(scheme) => scheme.id.iter().collect(),
             Self::Token(_) | Self::Basic(_) | Self::Unsigned => Vec::new(),
             Self::Any(members) | Self::All(members) => {
                 members.iter().flat_map(Self::id_fields).collect()
@@ -147,7 +140,7 @@ impl Scheme {
     /// Whether some way in judges a signed time.
     pub(crate) fn has_clock(&self) -> bool {
         match self {
-            Self::Hmac(scheme) => scheme.clock.as_ref().is_some_and(|clock| clock.signed),
+            Self::Signed(scheme) => scheme.clock.as_ref().is_some_and(|clock| clock.signed),
             Self::Token(_) | Self::Basic(_) | Self::Unsigned => false,
             Self::Any(members) | Self::All(members) => members.iter().any(Self::has_clock),
         }
@@ -157,8 +150,19 @@ impl Scheme {
     /// signatures that don't cover the body. What lies in the body stays.
     pub(crate) fn conceal(&self, received: &mut Received) {
         match self {
-            Self::Hmac(_) if self.integrity() == Integrity::Full => {}
-            Self::Hmac(scheme) => scheme.from.conceal(received),
+            Self::Signed(_) if self.integrity() == Integrity::Full => {}
+            Self::Signed(scheme) => match &scheme.from {
+                From::Field(field) => field.conceal(received),
+                From::Headers(prefix) => {
+                    let names: Vec<String> = received
+                        .headers
+                        .iter()
+                        .filter(|(name, _)| name.starts_with(prefix.as_str()))
+                        .map(|(name, _)| name.to_owned())
+                        .collect();
+                    names.into_iter().for_each(|name| Field::Header(name).conceal(received));
+                }
+            },
             Self::Token(scheme) => scheme.from.conceal(received),
             Self::Basic(_) => Field::Header(AUTHORIZATION.to_owned()).conceal(received),
             Self::Unsigned => {}
@@ -175,7 +179,7 @@ impl Scheme {
 
     fn positions(&self) -> Vec<usize> {
         match self {
-            Self::Hmac(scheme) => scheme.keys.iter().map(|(position, _)| *position).collect(),
+            Self::Signed(scheme) => scheme.keys.iter().map(|key| key.position).collect(),
             Self::Token(TokenScheme { secrets, .. }) | Self::Basic(BasicScheme { secrets }) => {
                 secrets.iter().map(|(position, _)| *position).collect()
             }
@@ -196,18 +200,15 @@ impl Scheme {
     }
 }
 
-/// The first proof. When there is none, the refusal of the first member whose signature was there at
-/// all: "the other header is missing" would help nobody.
+/// The first proof. When there is none, the refusal of the member that came furthest: "the other
+/// header is missing" would help nobody.
 fn any(members: &[Scheme], received: &Received, now: DateTime<Utc>) -> Result<Proof, Rejection> {
     let mut refusal: Option<Rejection> = None;
     for member in members {
         match member.verify(received, now) {
             Ok(proof) => return Ok(proof),
             Err(new) => {
-                let says_more = |old: &Rejection| {
-                    old.code == Code::SignatureMissing && new.code != Code::SignatureMissing
-                };
-                if refusal.as_ref().is_none_or(says_more) {
+                if refusal.as_ref().is_none_or(|old| reached(new.code) > reached(old.code)) {
                     refusal = Some(new);
                 }
             }
@@ -215,6 +216,16 @@ fn any(members: &[Scheme], received: &Received, now: DateTime<Utc>) -> Result<Pr
     }
     Err(refusal
         .unwrap_or_else(|| Rejection::new(Code::SignatureMissing, "the scheme accepts nothing")))
+}
+
+/// How far a request came: whether there was a signature, one that could be read, a right one.
+fn reached(code: Code) -> u8 {
+    match code {
+        Code::SignatureMissing => 0,
+        Code::SignatureMalformed => 1,
+        Code::TimestampStale | Code::TimestampFuture => 3,
+        _ => 2,
+    }
 }
 
 /// All proofs as one: the first secret that matched, and the first signed id.

@@ -14,15 +14,21 @@ pub(crate) enum Grammar {
     List { sep: String, tag: String },
     /// Named values.
     Kv { sep: String, sig: Vec<String>, ts: Option<String> },
+    /// The timestamp, then signatures.
+    Positional { sep: String },
+    /// Signatures, each beside the id of its key.
+    Keyed { sep: String, by: String },
 }
 
 /// What a signature header says.
 #[derive(Debug, Default)]
 pub(crate) struct Signatures<'a> {
-    /// Still encoded.
-    pub(crate) encoded: Vec<&'a [u8]>,
+    /// Still encoded, each with the id of its key when that stands beside it.
+    pub(crate) encoded: Vec<(&'a [u8], Option<&'a str>)>,
     /// The timestamp beside them.
     pub(crate) ts: Option<&'a [u8]>,
+    /// Other named values beside them.
+    pub(crate) beside: Vec<(&'a str, &'a [u8])>,
 }
 
 fn malformed(detail: &str) -> Rejection {
@@ -41,11 +47,10 @@ impl Grammar {
         };
         match self {
             Self::Plain { prefix } => match text.strip_prefix(prefix.as_str()) {
-                Some(signature) => out.encoded.push(signature.as_bytes()),
+                Some(signature) => out.encoded.push((signature.as_bytes(), None)),
                 None => {
-                    return Err(malformed(&format!(
-                        "the signature does not begin with `{prefix}`"
-                    )));
+                    let detail = format!("the signature does not begin with `{prefix}`");
+                    return Err(malformed(&detail));
                 }
             },
             Self::List { sep, tag } => {
@@ -55,34 +60,36 @@ impl Grammar {
                     }
                     // A version that we don't know isn't an error: providers add them.
                     if let Some(signature) = part.strip_prefix(tag.as_str()) {
-                        out.encoded.push(signature.as_bytes());
+                        out.encoded.push((signature.as_bytes(), None));
                     }
                 }
             }
-            Self::Kv { sep, sig, ts } => {
+            Self::Kv { sep, sig, ts } => read_kv(text, sep, sig, ts.as_deref(), out)?,
+            Self::Positional { sep } => {
+                let mut parts = text.split(sep.as_str());
+                // With two of them, one could be signed and the other one be judged.
+                if out.ts.replace(parts.next().unwrap_or_default().as_bytes()).is_some() {
+                    return Err(malformed("the timestamp stands more than once"));
+                }
+                out.encoded.extend(parts.map(|part| (part.as_bytes(), None)));
+            }
+            Self::Keyed { sep, by } => {
                 for part in text.split(sep.as_str()) {
-                    let Some((name, value)) = part.split_once('=') else {
-                        return Err(malformed("a part of the signature has no `=`"));
+                    let Some((id, signature)) = part.split_once(by.as_str()) else {
+                        return Err(malformed(&format!("a part of the signature has no `{by}`")));
                     };
-                    if ts.as_deref() == Some(name) {
-                        // With two of them, one could be signed and the other one be judged.
-                        if out.ts.replace(value.as_bytes()).is_some() {
-                            return Err(malformed(&format!("`{name}` stands more than once")));
-                        }
-                    } else if sig.iter().any(|s| s == name) {
-                        out.encoded.push(value.as_bytes());
-                    }
+                    out.encoded.push((signature.as_bytes(), Some(id)));
                 }
             }
         }
-        if out.encoded.len() > SIGNATURES_MAX {
+        if out.encoded.len() > SIGNATURES_MAX || out.beside.len() > SIGNATURES_MAX {
             return Err(malformed(&format!("more than {SIGNATURES_MAX} signatures")));
         }
         Ok(())
     }
 
-    /// Writes one signature.
-    pub(crate) fn write(&self, encoded: &str, ts: Option<&str>) -> String {
+    /// Writes one signature; `key` is the id of its key where that stands beside it.
+    pub(crate) fn write(&self, encoded: &str, ts: Option<&str>, key: Option<&str>) -> String {
         match self {
             Self::Plain { prefix } => format!("{prefix}{encoded}"),
             Self::List { tag, .. } => format!("{tag}{encoded}"),
@@ -93,7 +100,14 @@ impl Grammar {
                     _ => format!("{sig}={encoded}"),
                 }
             }
+            Self::Positional { sep } => format!("{}{sep}{encoded}", ts.unwrap_or_default()),
+            Self::Keyed { by, .. } => format!("{}{by}{encoded}", key.unwrap_or_default()),
         }
+    }
+
+    /// Whether it holds the timestamp.
+    pub(crate) fn holds_timestamp(&self) -> bool {
+        matches!(self, Self::Kv { ts: Some(_), .. } | Self::Positional { .. })
     }
 
     /// How a request must say it, for the reader of a rejection.
@@ -104,8 +118,38 @@ impl Grammar {
             Self::Kv { sig, .. } => {
                 sig.iter().map(|s| format!("{s}=…")).collect::<Vec<_>>().join(" or ")
             }
+            Self::Positional { sep } => format!("time{sep}…"),
+            Self::Keyed { by, .. } => format!("id{by}…"),
         }
     }
+}
+
+fn read_kv<'a>(
+    text: &'a str,
+    sep: &str,
+    sig: &[String],
+    ts: Option<&str>,
+    out: &mut Signatures<'a>,
+) -> Result<(), Rejection> {
+    // Some providers write a space after the comma.
+    for part in text.split(sep).map(|part| part.trim_start_matches(' ')) {
+        let Some((name, value)) = part.split_once('=') else {
+            return Err(malformed("a part of the signature has no `=`"));
+        };
+        if ts == Some(name) {
+            // With two of them, one could be signed and the other one be judged.
+            if out.ts.replace(value.as_bytes()).is_some() {
+                return Err(malformed(&format!("`{name}` stands more than once")));
+            }
+        } else if sig.iter().any(|s| s == name) {
+            out.encoded.push((value.as_bytes(), None));
+        } else if out.beside.iter().any(|(other, _)| *other == name) {
+            return Err(malformed(&format!("`{name}` stands more than once")));
+        } else {
+            out.beside.push((name, value.as_bytes()));
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -116,7 +160,8 @@ mod tests {
         let mut out = Signatures::default();
         grammar.read(text.as_bytes(), &mut out).map_err(|r| r.code)?;
         let own = |bytes: &[u8]| String::from_utf8(bytes.to_vec()).expect("text");
-        Ok((out.encoded.into_iter().map(own).collect(), out.ts.map(own)))
+        let encoded = out.encoded.into_iter().map(|(bytes, _)| own(bytes)).collect();
+        Ok((encoded, out.ts.map(own)))
     }
 
     #[test]
@@ -125,14 +170,14 @@ mod tests {
         let plain = Grammar::Plain { prefix: "sha256=".to_owned() };
         assert_eq!(read(&plain, "sha256=ab"), Ok((list(&["ab"]), None)));
         assert_eq!(read(&plain, "sha1=ab"), Err(Code::SignatureMalformed));
-        assert_eq!(plain.write("ab", None), "sha256=ab");
+        assert_eq!(plain.write("ab", None, None), "sha256=ab");
 
         let tagged = Grammar::List { sep: " ".to_owned(), tag: "v1,".to_owned() };
         assert_eq!(read(&tagged, "v1,a v2,b v1a,c v1,d"), Ok((list(&["a", "d"]), None)));
         assert_eq!(read(&tagged, "v1,a  v1,b"), Err(Code::SignatureMalformed));
         assert_eq!(read(&tagged, &vec!["v1,a"; 16].join(" ")).map(|(s, _)| s.len()), Ok(16));
         assert_eq!(read(&tagged, &vec!["v1,a"; 17].join(" ")), Err(Code::SignatureMalformed));
-        assert_eq!(tagged.write("a", None), "v1,a");
+        assert_eq!(tagged.write("a", None, None), "v1,a");
 
         let kv = Grammar::Kv {
             sep: ",".to_owned(),
@@ -145,6 +190,24 @@ mod tests {
         );
         assert_eq!(read(&kv, "t=1,v1=a,t=1"), Err(Code::SignatureMalformed));
         assert_eq!(read(&kv, "t=1,v1"), Err(Code::SignatureMalformed));
-        assert_eq!(kv.write("a", Some("1")), "t=1,v1=a");
+        assert_eq!(read(&kv, "t=1, v1=a"), Ok((list(&["a"]), Some("1".to_owned()))));
+        assert_eq!(read(&kv, "t=1,h=x,h=y,v1=a"), Err(Code::SignatureMalformed));
+        assert_eq!(kv.write("a", Some("1"), None), "t=1,v1=a");
+    }
+
+    #[test]
+    fn a_position_or_a_key_says_what_a_part_is() {
+        let positional = Grammar::Positional { sep: ",".to_owned() };
+        let texts = |texts: &[&str]| texts.iter().map(|t| (*t).to_owned()).collect::<Vec<_>>();
+        assert_eq!(read(&positional, "7,a,b"), Ok((texts(&["a", "b"]), Some("7".to_owned()))));
+        assert_eq!(read(&positional, "7"), Ok((texts(&[]), Some("7".to_owned()))));
+        assert_eq!(positional.write("a", Some("7"), None), "7,a");
+
+        let keyed = Grammar::Keyed { sep: "&".to_owned(), by: "|".to_owned() };
+        let mut out = Signatures::default();
+        keyed.read(b"k|a&l|b", &mut out).expect("pairs");
+        assert_eq!(out.encoded, [(&b"a"[..], Some("k")), (&b"b"[..], Some("l"))]);
+        assert_eq!(read(&keyed, "k|a&b"), Err(Code::SignatureMalformed));
+        assert_eq!(keyed.write("a", None, Some("k")), "k|a");
     }
 }

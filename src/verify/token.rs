@@ -5,7 +5,8 @@ use subtle::ConstantTimeEq;
 
 use super::Proof;
 use super::encoding::Encoding;
-use super::field::Field;
+use super::field::{Field, spliced};
+use super::json::select::Selector;
 use super::rejection::{Code, Rejection};
 use super::template::malformed;
 use crate::received::Received;
@@ -20,6 +21,8 @@ pub(crate) struct TokenScheme {
     pub(crate) from: Field,
     /// What stands before it.
     pub(crate) prefix: String,
+    /// The parts of a batch in each of which it stands.
+    pub(crate) each: Option<Selector>,
 }
 
 /// HTTP Basic (RFC 7617): each secret is `user:password`.
@@ -56,9 +59,22 @@ fn missing(place: &dyn std::fmt::Display) -> Rejection {
 }
 
 impl TokenScheme {
-    /// Accepts or refuses a request.
+    /// Accepts or refuses a request. Where each part of a batch shows a token, all must be right: one
+    /// that isn't would ride in on the others.
     pub(crate) fn verify(&self, received: &Received) -> Result<Proof, Rejection> {
-        let shown = self.from.read(received).map_err(|why| malformed(&self.from, &why))?;
+        let Some(selector) = &self.each else { return self.verify_part(received, &received.body) };
+        let selection = selector.select(&received.body).map_err(|error| {
+            Rejection::new(Code::SignatureMalformed, format!("the body is not JSON: {error}"))
+        })?;
+        let mut proof = None;
+        for part in selection.parts {
+            proof = Some(self.verify_part(received, &received.body[part.span])?);
+        }
+        proof.ok_or_else(|| missing(&self.from))
+    }
+
+    fn verify_part(&self, received: &Received, part: &[u8]) -> Result<Proof, Rejection> {
+        let shown = self.from.read_in(received, part).map_err(|why| malformed(&self.from, &why))?;
         let shown = shown.filter(|s| !s.is_empty()).ok_or_else(|| missing(&self.from))?;
         let Some(token) = shown.strip_prefix(self.prefix.as_bytes()) else {
             let detail = format!("{} does not begin with `{}`", self.from, self.prefix);
@@ -73,7 +89,15 @@ impl TokenScheme {
     /// Shows the token.
     pub(crate) fn sign(&self, received: &mut Received, secret: usize) -> Result<(), String> {
         let token = format!("{}{}", self.prefix, chosen(&self.secrets, secret)?.expose());
-        self.from.put(received, &token)
+        let (Some(selector), Field::Body(place)) = (&self.each, &self.from) else {
+            return self.from.put(received, &token);
+        };
+        // From the last to the first: what is put into one part moves those behind it.
+        let parts = selector.select(&received.body).map_err(|error| error.to_string())?.parts;
+        for part in parts.into_iter().rev() {
+            received.body = spliced(&received.body, part.span, place, &token)?;
+        }
+        Ok(())
     }
 }
 

@@ -1,5 +1,7 @@
 //! Which source signs, and where its daemon listens.
 
+use std::collections::BTreeMap;
+
 use entity::Name;
 
 use super::{Args, Failure, Global, reachable};
@@ -115,6 +117,7 @@ fn by_hand(args: &Args, provider: Option<&str>, reason: &str) -> Result<Target, 
         conflict_ignore: Vec::new(),
         dedupe_group: None,
         public_url: Some(url.clone()),
+        params: BTreeMap::new(),
     };
     Ok(Target { url: url.clone(), source: compile(settings)?, admin: None })
 }

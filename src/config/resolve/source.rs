@@ -1,11 +1,14 @@
 //! A source of the file: the preset, the operator's words over it, and its secrets.
 
+use std::collections::BTreeMap;
+
 use ipnet::IpNet;
 
 use crate::config::decode::{decode, fields_of};
 use crate::config::desk::Desk;
 use crate::config::file::FileSource;
 use crate::config::place::did_you_mean;
+use crate::config::tree::Value;
 use crate::config::value::{PerSecond, Text};
 use crate::secret::Secret;
 use crate::source::spec::SourceSpec;
@@ -53,6 +56,7 @@ pub(crate) fn draft(
             secret_places.push(at);
         }
     }
+    let params = params(desk, text, file);
     let dedupe_group = match &file.dedupe_group {
         Some(group) => desk.name(&["sources", text, "dedupe_group"], group),
         None => None,
@@ -76,7 +80,18 @@ pub(crate) fn draft(
         on_id_conflict: file.on_id_conflict.unwrap_or_default(),
         conflict_ignore: spec.conflict_ignore.clone().unwrap_or_default(),
         dedupe_group,
-        public_url: around.public_url.map(|url| format!("{url}{path}")),
+        public_url: match &file.public_url {
+            // As it is written: the parsed one has a slash where none was.
+            Some(_) => {
+                let node = desk.tree.at(&["sources", text, "public_url"]);
+                node.and_then(|node| match &node.value {
+                    Value::Text(url) => Some(url.clone()),
+                    _ => None,
+                })
+            }
+            None => around.public_url.map(|url| format!("{url}{path}")),
+        },
+        params,
         path,
         spec,
         secrets,
@@ -113,7 +128,7 @@ fn spec(desk: &mut Desk<'_>, name: &str, file: &FileSource) -> SourceSpec {
         return own;
     };
     let Some(preset) = catalog::get(slug) else {
-        let near = did_you_mean(slug, catalog::all().iter().map(|preset| preset.slug));
+        let near = did_you_mean(slug, catalog::slugs());
         let help =
             if near.is_empty() { "; `hookonce provider list` shows what there is" } else { "" };
         desk.fault(
@@ -134,6 +149,27 @@ fn spec(desk: &mut Desk<'_>, name: &str, file: &FileSource) -> SourceSpec {
         );
     }
     preset.source.clone().overlay(own)
+}
+
+/// The values that a preset asks for beside the secrets.
+fn params(desk: &mut Desk<'_>, name: &str, file: &FileSource) -> BTreeMap<String, Secret> {
+    let known = file.provider.as_deref().and_then(catalog::get).map(|preset| &preset.params);
+    let mut params = BTreeMap::new();
+    for (key, value) in file.params.iter().flatten() {
+        let place = ["sources", name, "params", key];
+        // A source with words of its own may name params that its preset doesn't.
+        if let Some(known) = known
+            && !known.contains_key(key)
+            && !desk.is_written(&["sources", name, "verify"])
+        {
+            let near = did_you_mean(key, known.keys().map(String::as_str));
+            desk.fault(&place, format!("its preset asks for no `{key}`{near}"));
+        }
+        if let Some(value) = desk.text(&place, value) {
+            params.insert(key.clone(), value);
+        }
+    }
+    params
 }
 
 fn path(desk: &mut Desk<'_>, name: &str, file: &FileSource) -> String {

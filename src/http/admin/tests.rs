@@ -53,6 +53,7 @@ fn github(name: &str) -> Source {
         conflict_ignore: Vec::new(),
         dedupe_group: None,
         public_url: None,
+        params: std::collections::BTreeMap::new(),
     })
     .expect("a source")
 }

@@ -53,6 +53,7 @@ fn settings(name: &str, provider: &str) -> SourceSettings {
         conflict_ignore: Vec::new(),
         dedupe_group: None,
         public_url: None,
+        params: std::collections::BTreeMap::new(),
     }
 }
 

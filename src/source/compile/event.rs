@@ -18,11 +18,11 @@ pub(super) fn compile(
     faults.unbuilt(
         "event",
         &[
-            ("time", &spec.time),
-            ("attempt", &spec.attempt),
-            ("tenant", &spec.tenant),
-            ("split", &spec.split),
-            ("empty_ok", &spec.empty_ok),
+            ("time", spec.time.is_some()),
+            ("attempt", spec.attempt.is_some()),
+            ("tenant", spec.tenant.is_some()),
+            ("split", spec.split.is_some()),
+            ("empty_ok", spec.empty_ok.is_some()),
         ],
     );
     let mut pointers = Vec::new();

@@ -1,9 +1,10 @@
 //! Compiles `verify`, member by member.
 
 use super::super::spec::{SchemeSpec, TokenSpec};
-use super::{Faults, Surroundings, hmac};
+use super::{Faults, Surroundings, signed};
 use crate::secret::{Secret, SecretKind};
 use crate::verify::field::Field;
+use crate::verify::json::select::Selector;
 use crate::verify::scheme::Scheme;
 use crate::verify::token::{BasicScheme, TokenScheme};
 
@@ -14,32 +15,34 @@ pub(super) fn compile(
     surroundings: &Surroundings<'_>,
     faults: &mut Faults,
 ) -> Option<Scheme> {
-    let before = faults.0.len();
-    unbuilt(spec, path, faults);
-    let kinds = [
-        ("hmac", spec.hmac.is_some()),
-        ("token", spec.token.is_some()),
-        ("basic", spec.basic.is_some()),
-        ("none", spec.none.is_some()),
-        ("any", spec.any.is_some()),
-        ("all", spec.all.is_some()),
-    ];
+    let kinds = kinds(spec);
     let written: Vec<&str> = kinds.iter().filter(|(_, is)| *is).map(|(kind, _)| *kind).collect();
-    if written.len() > 1 {
-        let both = written.join("` and `");
-        faults.push(path, format!("`{both}` are different schemes: keep one, or use any or all"));
-        return None;
+    match written.as_slice() {
+        [] => {
+            let fault = "names no scheme: write one of hmac, digest, ed25519, ecdsa, rsa, jwt, token, basic, any, all, or \"none\"";
+            faults.push(path, fault);
+            return None;
+        }
+        [_] => {}
+        several => {
+            let both = several.join("` and `");
+            let fault = format!("`{both}` are different schemes: keep one, or use any or all");
+            faults.push(path, fault);
+            return None;
+        }
     }
-    for (word, value) in [("basic", spec.basic), ("none", spec.none)] {
+    for (word, value) in [("basic", spec.basic), ("none", spec.none), ("ed25519", spec.ed25519)] {
         if value == Some(false) {
             faults.push(&format!("{path}.{word}"), "is either true or left out");
         }
     }
-    if spec.hmac.is_none() {
-        needless(spec, path, faults);
+    needless(spec, path, faults);
+    if let Some(algorithm) = signed::algorithm(spec) {
+        return signed::compile(spec, algorithm, path, surroundings, faults);
     }
-    if let Some(hash) = spec.hmac {
-        return hmac::compile(spec, hash, path, surroundings, faults);
+    if spec.jwt.is_some() {
+        faults.push(&format!("{path}.jwt"), "is not built yet");
+        return None;
     }
     if let Some(token) = &spec.token {
         return compile_token(spec, token, path, surroundings, faults);
@@ -57,15 +60,24 @@ pub(super) fn compile(
     if let Some(members) = &spec.any {
         return several(members, &format!("{path}.any"), surroundings, faults).map(Scheme::Any);
     }
-    if let Some(members) = &spec.all {
-        return several(members, &format!("{path}.all"), surroundings, faults).map(Scheme::All);
-    }
-    // A word that isn't built yet has said so already.
-    if faults.0.len() == before {
-        faults
-            .push(path, "names no scheme: write one of hmac, token, basic, any, all, or \"none\"");
-    }
-    None
+    let members = spec.all.as_deref().unwrap_or_default();
+    several(members, &format!("{path}.all"), surroundings, faults).map(Scheme::All)
+}
+
+fn kinds(spec: &SchemeSpec) -> [(&'static str, bool); 11] {
+    [
+        ("hmac", spec.hmac.is_some()),
+        ("digest", spec.digest.is_some()),
+        ("ed25519", spec.ed25519.is_some()),
+        ("ecdsa", spec.ecdsa.is_some()),
+        ("rsa", spec.rsa.is_some()),
+        ("jwt", spec.jwt.is_some()),
+        ("token", spec.token.is_some()),
+        ("basic", spec.basic.is_some()),
+        ("none", spec.none.is_some()),
+        ("any", spec.any.is_some()),
+        ("all", spec.all.is_some()),
+    ]
 }
 
 fn several(
@@ -96,7 +108,11 @@ fn compile_token(
 ) -> Option<Scheme> {
     let secrets = secrets(spec, path, surroundings, faults, |_| SecretKind::Token);
     let from = faults.take(&format!("{path}.token.from"), Field::parse(&token.from))?;
-    Some(Scheme::Token(TokenScheme { secrets, from, prefix: token.prefix.clone() }))
+    let each = match &spec.each {
+        Some(text) => Some(faults.take(&format!("{path}.each"), Selector::parse(text))?),
+        None => None,
+    };
+    Some(Scheme::Token(TokenScheme { secrets, from, prefix: token.prefix.clone(), each }))
 }
 
 /// The secrets that this member uses, by position, each checked for its use.
@@ -138,57 +154,25 @@ pub(super) fn secrets(
     used
 }
 
-/// A fault for each key that only an hmac has.
+/// A fault for each key that this kind of scheme doesn't have.
 fn needless(spec: &SchemeSpec, path: &str, faults: &mut Faults) {
-    let decodes =
-        |key: &super::super::spec::KeySpec| key.decode.is_some() || !key.strip_prefix.is_empty();
-    for (word, is) in [
-        ("key", spec.key.as_ref().is_some_and(decodes)),
-        ("signature", spec.signature.is_some()),
-        ("content", spec.content.is_some()),
-        ("id", spec.id.is_some()),
-        ("timestamp", spec.timestamp.is_some()),
+    let signs = signed::algorithm(spec).is_some();
+    let jwt = spec.jwt.is_some();
+    let makes_keys = |key: &super::super::spec::KeySpec| {
+        key.decode.is_some() || !key.strip_prefix.is_empty() || key.by_id.is_some()
+    };
+    for (word, is, fits) in [
+        ("key", spec.key.as_ref().is_some_and(makes_keys), signs || jwt),
+        ("signature", spec.signature.is_some(), signs),
+        ("content", spec.content.is_some(), signs),
+        ("id", spec.id.is_some(), signs),
+        ("timestamp", spec.timestamp.is_some(), signs),
+        ("each", spec.each.is_some(), signs || spec.token.is_some()),
+        ("body_digest", spec.body_digest.is_some(), signs || jwt),
+        ("preconditions", spec.preconditions.is_some(), signs || jwt),
     ] {
-        if is
-            && [
-                &spec.token.is_some(),
-                &spec.basic.is_some(),
-                &spec.none.is_some(),
-                &spec.any.is_some(),
-                &spec.all.is_some(),
-            ]
-            .contains(&&true)
-        {
-            faults.push(&format!("{path}.{word}"), "has no meaning here: only an hmac has it");
+        if is && !fits {
+            faults.push(&format!("{path}.{word}"), "has no meaning for this scheme");
         }
-    }
-}
-
-fn unbuilt(spec: &SchemeSpec, path: &str, faults: &mut Faults) {
-    faults.unbuilt(
-        path,
-        &[
-            ("digest", &spec.digest),
-            ("ed25519", &spec.ed25519),
-            ("ecdsa", &spec.ecdsa),
-            ("rsa", &spec.rsa),
-            ("jwt", &spec.jwt),
-            ("canonical", &spec.canonical),
-            ("each", &spec.each),
-            ("body_digest", &spec.body_digest),
-            ("preconditions", &spec.preconditions),
-        ],
-    );
-    if let Some(key) = &spec.key {
-        faults.unbuilt(
-            &format!("{path}.key"),
-            &[
-                ("candidates", &key.candidates),
-                ("by_id", &key.by_id),
-                ("jwks", &key.jwks),
-                ("x509", &key.x509),
-                ("pem_url", &key.pem_url),
-            ],
-        );
     }
 }

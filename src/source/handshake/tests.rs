@@ -6,7 +6,7 @@ use crate::verify::Code;
 #[test]
 fn a_handshake_needs_its_proof_first() {
     let slack = catalog::get("slack").expect("a preset");
-    let source = source_of(slack, &[KEY.to_owned()]);
+    let source = source_of(slack, &[KEY.to_owned()], None);
     let challenge = |challenge: &str| {
         format!(r#"{{"type":"url_verification","challenge":{challenge}}}"#).into_bytes()
     };

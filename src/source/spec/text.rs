@@ -25,6 +25,16 @@ pub enum Texts {
     Many(Vec<String>),
 }
 
+/// One value, or a list of them.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, JsonSchema)]
+#[serde(untagged, expecting = "one of the known words, or a list of them")]
+pub enum OneOrMore<T> {
+    /// `a`
+    One(T),
+    /// `[a, b]`
+    More(Vec<T>),
+}
+
 /// The value of a word that isn't built yet: kept only to say so.
 #[derive(Debug, Clone)]
 pub struct Unbuilt;
@@ -36,6 +46,17 @@ impl Texts {
         match self {
             Self::One(text) => std::slice::from_ref(text),
             Self::Many(texts) => texts,
+        }
+    }
+}
+
+impl<T> OneOrMore<T> {
+    /// The values in order.
+    #[must_use]
+    pub fn as_slice(&self) -> &[T] {
+        match self {
+            Self::One(value) => std::slice::from_ref(value),
+            Self::More(values) => values,
         }
     }
 }

@@ -42,6 +42,7 @@ pub fn source(name_text: &str) -> Source {
         conflict_ignore: Vec::new(),
         dedupe_group: None,
         public_url: None,
+        params: std::collections::BTreeMap::new(),
     })
     .unwrap_or_else(|faults| panic!("{faults:?}"))
 }

@@ -1,0 +1,180 @@
+//! Compiles `key`: from the source's secrets to keys.
+
+use sha1::{Digest, Sha1};
+
+use super::super::spec::{KeyDecode, KeySpec, OneOrMore, SchemeSpec};
+use super::scheme::secrets;
+use super::{Faults, Surroundings};
+use crate::secret::{Secret, SecretKind};
+use crate::verify::encoding::Encoding;
+use crate::verify::key::{Algorithm, Key, Material};
+use crate::verify::mac::Mac;
+use crate::verify::public::{PublicAlgorithm, PublicKey};
+
+/// The keys of every secret that this scheme uses.
+pub(super) fn keys(
+    spec: &SchemeSpec,
+    algorithm: Algorithm,
+    path: &str,
+    surroundings: &Surroundings<'_>,
+    faults: &mut Faults,
+) -> Vec<Key> {
+    let default = KeySpec::default();
+    let key = spec.key.as_ref().unwrap_or(&default);
+    let utf8 = OneOrMore::One(KeyDecode::Utf8);
+    let words = key.decode.as_ref().unwrap_or(&utf8).as_slice();
+    if !suit(algorithm, key, words, path, faults) {
+        return Vec::new();
+    }
+    let kind = |secret: &Secret| match algorithm {
+        Algorithm::Public(_) => SecretKind::PublicKey,
+        // One that can't be decoded gets its own fault below.
+        Algorithm::Hmac(_) | Algorithm::Digest(_) => SecretKind::HmacKey {
+            bytes: bare(secret, key)
+                .and_then(|(_, text)| words.iter().find_map(|word| decoded(&text, *word)))
+                .map_or(usize::MAX, |key| key.len()),
+        },
+    };
+    let mut keys = Vec::new();
+    for (position, secret) in secrets(spec, path, surroundings, faults, kind) {
+        let fault = |faults: &mut Faults, why: &str| {
+            faults.push(&format!("secrets[{position}]"), why);
+        };
+        let Some((id, text)) = bare(&secret, key) else {
+            fault(faults, "has no id: the request names its key, so write it as \"id:key\"");
+            continue;
+        };
+        let made: Result<Vec<Material>, String> = match algorithm {
+            Algorithm::Public(algorithm) => public(algorithm, &text, words).map(|key| vec![key]),
+            Algorithm::Digest(hash) => Ok(vec![Material::Digest(hash)]),
+            Algorithm::Hmac(hash) => {
+                let macs = words.iter().filter_map(|word| decoded(&text, *word));
+                let macs: Vec<_> =
+                    macs.filter_map(|key| Mac::new(hash, &key)).map(Material::Mac).collect();
+                if macs.is_empty() { Err(unreadable(words)) } else { Ok(macs) }
+            }
+        };
+        match made {
+            Err(why) => fault(faults, &why),
+            Ok(made) => keys.extend(made.into_iter().map(|material| Key {
+                position,
+                id: id.clone(),
+                secret: Secret::new(text.clone()),
+                material,
+            })),
+        }
+    }
+    keys
+}
+
+/// Whether the words suit the algorithm.
+fn suit(
+    algorithm: Algorithm,
+    key: &KeySpec,
+    words: &[KeyDecode],
+    path: &str,
+    faults: &mut Faults,
+) -> bool {
+    let public = matches!(algorithm, Algorithm::Public(_));
+    let mut suits = true;
+    for (word, is) in [
+        ("jwks", key.jwks.is_some()),
+        ("x509", key.x509.is_some()),
+        ("pem_url", key.pem_url.is_some()),
+    ] {
+        if is {
+            faults.push(&format!("{path}.key.{word}"), "is not built yet");
+            suits = false;
+        }
+    }
+    let of_public = |word: &KeyDecode| matches!(word, KeyDecode::Spki | KeyDecode::Pem);
+    if !public && words.iter().any(of_public) {
+        faults.push(&format!("{path}.key.decode"), "a secret is no public key");
+        suits = false;
+    }
+    let of_secret = |word: &KeyDecode| {
+        matches!(word, KeyDecode::Sha1Of | KeyDecode::HtmlUnescape | KeyDecode::Whsec)
+    };
+    if public && words.iter().any(of_secret) {
+        faults.push(&format!("{path}.key.decode"), "a public key is no secret");
+        suits = false;
+    }
+    suits
+}
+
+/// The id of a secret, where it has one, and its text without the prefix that is taken off.
+fn bare(secret: &Secret, key: &KeySpec) -> Option<(Option<String>, String)> {
+    let (id, text) = match key.by_id {
+        Some(_) => {
+            let (id, text) = secret.expose().split_once(':')?;
+            (Some(id.to_owned()).filter(|id| !id.is_empty())?.into(), text)
+        }
+        None => (None, secret.expose()),
+    };
+    let stripped = key.strip_prefix.iter().find_map(|prefix| text.strip_prefix(prefix.as_str()));
+    Some((id, stripped.unwrap_or(text).to_owned()))
+}
+
+fn unreadable(words: &[KeyDecode]) -> String {
+    let wanted = match words.first() {
+        Some(KeyDecode::Hex) => "hex",
+        Some(KeyDecode::Whsec) => "base64 after `whsec_`",
+        Some(KeyDecode::Base64url) => "URL-safe base64",
+        _ => "base64",
+    };
+    format!("is not {wanted}, as this scheme's keys are: copy it whole")
+}
+
+fn decoded(text: &str, decode: KeyDecode) -> Option<Vec<u8>> {
+    match decode {
+        KeyDecode::Utf8 => Some(text.as_bytes().to_vec()),
+        KeyDecode::Hex => Encoding::Hex.decode_key(text),
+        KeyDecode::Base64 => Encoding::Base64.decode_key(text),
+        KeyDecode::Base64url => Encoding::Base64Url.decode_key(text),
+        KeyDecode::Whsec => {
+            Encoding::Base64.decode_key(text.strip_prefix("whsec_").unwrap_or(text))
+        }
+        KeyDecode::Sha1Of => Some(Sha1::digest(text.as_bytes()).to_vec()),
+        KeyDecode::HtmlUnescape => Some(unescaped(text).into_bytes()),
+        KeyDecode::Spki | KeyDecode::Pem => None,
+    }
+}
+
+/// As WordPress's `wp_specialchars_decode(…, ENT_QUOTES)`.
+fn unescaped(text: &str) -> String {
+    let mut out = text.to_owned();
+    for (from, to) in [
+        ("&lt;", "<"),
+        ("&gt;", ">"),
+        ("&quot;", "\""),
+        ("&#039;", "'"),
+        ("&#39;", "'"),
+        ("&#x27;", "'"),
+        // Last: what it makes is not decoded again.
+        ("&amp;", "&"),
+    ] {
+        out = out.replace(from, to);
+    }
+    out
+}
+
+/// Keys in PEM are taken whatever the words say: people have them in both forms.
+fn public(algorithm: PublicAlgorithm, text: &str, words: &[KeyDecode]) -> Result<Material, String> {
+    if text.contains("-----BEGIN") {
+        return PublicKey::from_pem(algorithm, text).map(Material::Public);
+    }
+    let mut why = "is not a public key in PEM (BEGIN PUBLIC KEY)".to_owned();
+    for word in words {
+        let encoding = match word {
+            KeyDecode::Hex => Encoding::Hex,
+            KeyDecode::Base64 | KeyDecode::Spki => Encoding::Base64,
+            KeyDecode::Base64url => Encoding::Base64Url,
+            _ => continue,
+        };
+        match PublicKey::from_text(algorithm, encoding, text) {
+            Ok(key) => return Ok(Material::Public(key)),
+            Err(fault) => why = fault,
+        }
+    }
+    Err(why)
+}

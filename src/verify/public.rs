@@ -1,0 +1,171 @@
+//! Public keys, and signatures by them: Ed25519, ECDSA and RSA, by AWS-LC.
+
+use std::sync::Arc;
+
+use aws_lc_rs::rand::SystemRandom;
+use aws_lc_rs::signature::{
+    self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, ParsedPublicKey, RsaKeyPair,
+    VerificationAlgorithm,
+};
+use rustls_pki_types::pem::PemObject;
+use rustls_pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
+
+use super::encoding::Encoding;
+
+/// How a public key verifies.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) enum PublicAlgorithm {
+    /// 64 bytes over the content itself.
+    Ed25519,
+    /// ASN.1, over SHA-256, on P-256.
+    EcdsaP256,
+    /// PKCS #1 v1.5 over SHA-1. Only where a provider has nothing better.
+    RsaSha1,
+    /// PKCS #1 v1.5 over SHA-256.
+    RsaSha256,
+}
+
+/// A public key, and its private one where the operator gave that: a source of tests, for which
+/// requests can then be signed.
+#[derive(Clone)]
+pub(crate) struct PublicKey {
+    algorithm: PublicAlgorithm,
+    key: Arc<ParsedPublicKey>,
+    pair: Option<Arc<Pair>>,
+}
+
+enum Pair {
+    Ed25519(Ed25519KeyPair),
+    Ecdsa(EcdsaKeyPair),
+    Rsa(RsaKeyPair),
+}
+
+impl std::fmt::Debug for PublicKey {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "PublicKey({:?})", self.algorithm)
+    }
+}
+
+impl PublicAlgorithm {
+    fn verification(self) -> &'static dyn VerificationAlgorithm {
+        match self {
+            Self::Ed25519 => &signature::ED25519,
+            Self::EcdsaP256 => &signature::ECDSA_P256_SHA256_ASN1,
+            Self::RsaSha1 => &signature::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
+            Self::RsaSha256 => &signature::RSA_PKCS1_2048_8192_SHA256,
+        }
+    }
+
+    /// Such as `RSA-SHA256`.
+    pub(crate) const fn name(self) -> &'static str {
+        match self {
+            Self::Ed25519 => "Ed25519",
+            Self::EcdsaP256 => "ECDSA-P256-SHA256",
+            Self::RsaSha1 => "RSA-SHA1",
+            Self::RsaSha256 => "RSA-SHA256",
+        }
+    }
+
+    /// Bytes of its signatures, when they all have as many.
+    pub(crate) const fn length(self) -> Option<usize> {
+        match self {
+            Self::Ed25519 => Some(64),
+            Self::EcdsaP256 | Self::RsaSha1 | Self::RsaSha256 => None,
+        }
+    }
+}
+
+impl PublicKey {
+    /// Reads a key in PEM: `PUBLIC KEY`, `CERTIFICATE` is refused here, and of a `PRIVATE KEY`
+    /// (PKCS #8) the public half is used.
+    pub(crate) fn from_pem(algorithm: PublicAlgorithm, pem: &str) -> Result<Self, String> {
+        if pem.contains("PRIVATE KEY-----") {
+            let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes())
+                .map_err(|_| "is a private key, but none in PKCS #8 PEM".to_owned())?;
+            return Self::from_pkcs8(algorithm, der.secret_pkcs8_der());
+        }
+        let der = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes())
+            .map_err(|_| "is not a public key in PEM (BEGIN PUBLIC KEY)".to_owned())?;
+        Self::from_der(algorithm, der.as_ref())
+    }
+
+    /// Reads a `SubjectPublicKeyInfo`, or the 32 bytes of an Ed25519 key.
+    pub(crate) fn from_der(algorithm: PublicAlgorithm, der: &[u8]) -> Result<Self, String> {
+        let key = ParsedPublicKey::new(algorithm.verification(), der)
+            .map_err(|why| format!("is not a public key for {}: {why}", algorithm.name()))?;
+        Ok(Self { algorithm, key: Arc::new(key), pair: None })
+    }
+
+    /// Reads a key that is written in this encoding, without armour.
+    pub(crate) fn from_text(
+        algorithm: PublicAlgorithm,
+        encoding: Encoding,
+        text: &str,
+    ) -> Result<Self, String> {
+        let der = encoding
+            .decode_key(text)
+            .ok_or_else(|| format!("is not a public key in {encoding:?}, nor in PEM"))?;
+        Self::from_der(algorithm, &der)
+    }
+
+    fn from_pkcs8(algorithm: PublicAlgorithm, der: &[u8]) -> Result<Self, String> {
+        let unfit = |why| format!("is not a private key for {}: {why}", algorithm.name());
+        let pair = match algorithm {
+            PublicAlgorithm::Ed25519 => {
+                Pair::Ed25519(Ed25519KeyPair::from_pkcs8_maybe_unchecked(der).map_err(unfit)?)
+            }
+            PublicAlgorithm::EcdsaP256 => {
+                let scheme = &signature::ECDSA_P256_SHA256_ASN1_SIGNING;
+                Pair::Ecdsa(EcdsaKeyPair::from_pkcs8(scheme, der).map_err(unfit)?)
+            }
+            PublicAlgorithm::RsaSha1 | PublicAlgorithm::RsaSha256 => {
+                Pair::Rsa(RsaKeyPair::from_pkcs8(der).map_err(unfit)?)
+            }
+        };
+        let public = match &pair {
+            Pair::Ed25519(pair) => pair.public_key().as_ref(),
+            Pair::Ecdsa(pair) => pair.public_key().as_ref(),
+            Pair::Rsa(pair) => pair.public_key().as_ref(),
+        };
+        let mut key = Self::from_der(algorithm, public)?;
+        key.pair = Some(Arc::new(pair));
+        Ok(key)
+    }
+
+    /// Whether `signature` is one of this key over `content`.
+    pub(crate) fn verifies(&self, content: &[u8], signature: &[u8]) -> bool {
+        self.key.verify_sig(content, signature).is_ok()
+    }
+
+    /// A signature over `content`; fails when only the public half is known.
+    pub(crate) fn sign(&self, content: &[u8]) -> Result<Vec<u8>, String> {
+        let Some(pair) = &self.pair else {
+            return Err("only the public key is known: to sign, the source's secret must be the private key in PEM (PKCS #8)".to_owned());
+        };
+        let failed = |_| "the private key can't sign".to_owned();
+        match (&**pair, self.algorithm) {
+            (Pair::Ed25519(pair), _) => Ok(pair.sign(content).as_ref().to_vec()),
+            (Pair::Ecdsa(pair), _) => {
+                let signature = pair.sign(&SystemRandom::new(), content).map_err(failed)?;
+                Ok(signature.as_ref().to_vec())
+            }
+            (Pair::Rsa(pair), PublicAlgorithm::RsaSha1) => rsa_sha1(pair, content),
+            (Pair::Rsa(pair), _) => {
+                let mut signature = vec![0; pair.public_modulus_len()];
+                pair.sign(
+                    &signature::RSA_PKCS1_SHA256,
+                    &SystemRandom::new(),
+                    content,
+                    &mut signature,
+                )
+                .map_err(failed)?;
+                Ok(signature)
+            }
+        }
+    }
+}
+
+/// AWS-LC verifies RSA with SHA-1 for the sake of old signers, and signs no more with it.
+fn rsa_sha1(_: &RsaKeyPair, _: &[u8]) -> Result<Vec<u8>, String> {
+    Err("RSA with SHA-1 is only verified: nothing new is signed with it".to_owned())
+}
