@@ -11,28 +11,11 @@ struct File {
     preset: OnceLock<Option<Preset>>,
 }
 
-macro_rules! files {
-    ($($slug:literal)*) => {
-        [$(File {
-            slug: $slug,
-            text: include_str!(concat!("catalog/", $slug, ".toml")),
-            preset: OnceLock::new(),
-        }),*]
-    };
-}
-
-/// Each file of `source/catalog/`, by name and in order. A test compares this list with the folder.
+/// Each file of `source/catalog/`, by name and in order; the build lists the folder.
 static FILES: LazyLock<Vec<File>> = LazyLock::new(|| {
-    Vec::from(files! {
-        "github"
-        "gitlab-signing-token"
-        "gitlab-token"
-        "shopify"
-        "slack"
-        "standard-webhooks"
-        "stripe"
-        "svix"
-    })
+    let texts: Vec<(&str, &str)> = Vec::from(include!(concat!(env!("OUT_DIR"), "/catalog.rs")));
+    let file = |(slug, text)| File { slug, text, preset: OnceLock::new() };
+    texts.into_iter().map(file).collect()
 });
 
 impl File {
@@ -91,21 +74,17 @@ mod tests {
     use super::*;
 
     #[test]
-    fn every_file_of_the_folder_is_listed_and_can_be_read() {
-        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/src/source/catalog");
-        let mut files: Vec<String> = std::fs::read_dir(folder)
-            .expect("the folder")
-            .map(|entry| entry.expect("an entry").file_name().into_string().expect("a name"))
-            .collect();
-        files.sort();
-        let listed: Vec<String> = slugs().map(|slug| format!("{slug}.toml")).collect();
-        assert_eq!(listed, files);
+    fn every_file_of_the_folder_is_built_in_and_can_be_read() {
+        let on_disk: Vec<&str> = on_disk().iter().map(|preset| preset.slug).collect();
+        assert_eq!(slugs().collect::<Vec<_>>(), on_disk);
         for file in FILES.iter() {
             if let Err(error) = read(file.slug, file.text) {
                 panic!("{}: {error}", file.slug);
             }
         }
         assert_eq!(all().count(), FILES.len());
+        assert_eq!(get("stripe").map(|preset| preset.slug), Some("stripe"));
+        assert!(get("none").is_none());
     }
 
     #[test]

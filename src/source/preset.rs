@@ -28,6 +28,9 @@ pub struct Preset {
     /// Values that an operator gives beside the secrets, by name.
     #[serde(default)]
     pub params: BTreeMap<String, ParamSpec>,
+    /// The fixture that is sent when no type is asked for; the first by name when absent.
+    #[serde(default)]
+    pub fixture: Option<String>,
     /// How to verify and what to read.
     pub source: SourceSpec,
     /// Requests that must be accepted, and whose every change must be refused.

@@ -73,6 +73,9 @@ pub(crate) enum KeyId {
     Beside,
 }
 
+/// A signature's bytes, with the id of its key when that stands beside it.
+type Candidate<'a> = (Vec<u8>, Option<&'a str>);
+
 impl std::fmt::Display for From {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -199,10 +202,7 @@ impl SignedScheme {
 
     /// The signatures' bytes with the ids of their keys. One that can't be read spoils the request: a
     /// sender who signs writes them all alike.
-    fn decode<'a>(
-        &self,
-        signatures: &Signatures<'a>,
-    ) -> Result<Vec<(Vec<u8>, Option<&'a str>)>, Rejection> {
+    fn decode<'a>(&self, signatures: &Signatures<'a>) -> Result<Vec<Candidate<'a>>, Rejection> {
         if signatures.encoded.is_empty() {
             let detail = format!("{} holds no `{}`", self.from, self.grammar.wanted());
             return Err(Rejection::new(Code::SignatureMissing, detail));
@@ -270,7 +270,7 @@ impl SignedScheme {
         &self,
         received: &Received,
         context: &Context<'_>,
-        candidates: &[(Vec<u8>, Option<&str>)],
+        candidates: &[Candidate<'_>],
         now: DateTime<Utc>,
     ) -> Result<Option<usize>, Rejection> {
         let named = self.named_key(received, context.part)?;
