@@ -53,6 +53,8 @@ pub(super) struct Surroundings<'a> {
     pub(super) url: Option<&'a str>,
     /// What `{param:X}` stands for; `None` when only the facts are wanted.
     pub(super) params: Option<&'a BTreeMap<String, Secret>>,
+    /// Whether weak secrets are refused.
+    pub(super) strict: bool,
 }
 
 impl<'a> Surroundings<'a> {
@@ -62,8 +64,8 @@ impl<'a> Surroundings<'a> {
     }
 }
 
-/// Compiles a source, or says everything that is wrong with it.
-pub(super) fn compile(settings: SourceSettings) -> Result<Source, Vec<String>> {
+/// Compiles a source, or says everything that is wrong with it; `strict` refuses weak secrets.
+pub(super) fn compile(settings: SourceSettings, strict: bool) -> Result<Source, Vec<String>> {
     let mut faults = Faults::default();
     let spec = &settings.spec;
     let surroundings = Surroundings {
@@ -71,6 +73,7 @@ pub(super) fn compile(settings: SourceSettings) -> Result<Source, Vec<String>> {
         tolerance: settings.tolerance,
         url: settings.public_url.as_deref(),
         params: Some(&settings.params),
+        strict,
     };
     let scheme = root_scheme(spec.verify.as_ref(), &surroundings, &mut faults);
     let group = settings.dedupe_group.as_ref().unwrap_or(&settings.name);

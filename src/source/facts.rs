@@ -34,6 +34,7 @@ impl SourceSpec {
             tolerance: None,
             url: Some("https://example.invalid/"),
             params: None,
+            strict: true,
         };
         let scheme = root_scheme(self.verify.as_ref(), &surroundings, &mut faults);
         let ignore = self.conflict_ignore.clone().unwrap_or_default();

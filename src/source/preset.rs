@@ -38,6 +38,15 @@ pub struct Preset {
     pub vector: Vec<Vector>,
 }
 
+impl Preset {
+    /// Whether bytes that are not ours show that it is right: of the provider's own page, or made or
+    /// accepted by its own library. What we sign and verify ourselves shows nothing.
+    #[must_use]
+    pub fn is_proven(&self) -> bool {
+        self.vector.iter().any(|vector| vector.kind != VectorKind::Computed)
+    }
+}
+
 /// A value that an operator gives beside the secrets.
 #[derive(Debug, Clone, Deserialize, Serialize)]
 #[serde(deny_unknown_fields)]
@@ -59,6 +68,9 @@ pub struct Vector {
     /// The source's secrets.
     #[serde(default)]
     pub secrets: Vec<String>,
+    /// Whether they are weaker than a config may have them: examples often are.
+    #[serde(default)]
+    pub weak: bool,
     /// The source's params.
     #[serde(default)]
     pub params: BTreeMap<String, String>,

@@ -116,6 +116,17 @@ impl Scheme {
         }
     }
 
+    /// Whether the registered URL is signed, whichever way a request is accepted.
+    #[cfg(test)]
+    pub(crate) fn signs_url(&self) -> bool {
+        match self {
+            Self::Signed(scheme) => scheme.content.has_url(),
+            Self::Token(_) | Self::Basic(_) | Self::Unsigned => false,
+            Self::Any(members) => members.iter().all(Self::signs_url),
+            Self::All(members) => members.iter().any(Self::signs_url),
+        }
+    }
+
     /// Whether every way in yields a signed id.
     pub(crate) fn has_signed_id(&self) -> bool {
         match self {

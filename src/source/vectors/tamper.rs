@@ -1,0 +1,244 @@
+//! Every vector, tampered with in each class of its bytes: never accepted.
+
+use std::collections::BTreeMap;
+
+use bytes::Bytes;
+
+use super::*;
+use crate::verify::Integrity;
+use crate::verify::field::Field;
+use crate::verify::signed::From as SignatureFrom;
+
+/// How many bytes of a long body are changed, evenly spread.
+const BODY_BYTES_MAX: usize = 2000;
+
+/// Copies that were refused, by class; and every one that was not.
+#[derive(Default)]
+struct Tally {
+    refused: BTreeMap<&'static str, usize>,
+    accepted: Vec<String>,
+}
+
+impl Tally {
+    fn expect_refusal(
+        &mut self,
+        class: &'static str,
+        name: &str,
+        source: &Source,
+        request: &Received,
+        now: i64,
+    ) {
+        match code(source, request, now) {
+            Err(_) => *self.refused.entry(class).or_default() += 1,
+            Ok(()) => self.accepted.push(format!("{name}: {class}")),
+        }
+    }
+}
+
+/// Another character of the same kind, so that a grammar is kept where it can be.
+fn other(byte: u8) -> u8 {
+    match byte {
+        b'0'..=b'8' | b'a'..=b'y' | b'A'..=b'Y' => byte + 1,
+        b'9' => b'0',
+        b'z' => b'a',
+        b'Z' => b'A',
+        _ => byte ^ 1,
+    }
+}
+
+/// Where the scheme's leaves that accept this request show their signature or token.
+fn shown(scheme: &Scheme, request: &Received, now: i64, fields: &mut Vec<Field>) {
+    match scheme {
+        Scheme::Any(members) => members
+            .iter()
+            .filter(|member| member.verify(request, at(now)).is_ok())
+            .for_each(|member| shown(member, request, now, fields)),
+        Scheme::All(members) => {
+            members.iter().for_each(|member| shown(member, request, now, fields));
+        }
+        Scheme::Signed(signed) => match &signed.from {
+            SignatureFrom::Field(field) => fields.push(field.clone()),
+            SignatureFrom::Headers(prefix) => fields.extend(
+                request
+                    .headers
+                    .iter()
+                    .filter(|(name, _)| name.starts_with(prefix.as_str()))
+                    .map(|(name, _)| Field::Header(name.to_owned())),
+            ),
+        },
+        Scheme::Token(token) => fields.push(token.from.clone()),
+        Scheme::Basic(_) => fields.push(Field::Header("authorization".to_owned())),
+        Scheme::Unsigned => {}
+    }
+}
+
+fn bodies(name: &str, source: &Source, request: &Received, now: i64, tally: &mut Tally) {
+    let with = |body: Vec<u8>| Received { body: Bytes::from(body), ..request.clone() };
+    let length = request.body.len();
+    let step = (length / BODY_BYTES_MAX).max(1);
+    for byte in (0..length).step_by(step) {
+        for changed in
+            [request.body[byte] ^ 1, other(request.body[byte]), request.body[byte] ^ 0x80]
+        {
+            let mut body = request.body.to_vec();
+            body[byte] = changed;
+            tally.expect_refusal("body", name, source, &with(body), now);
+        }
+    }
+    let longer = [request.body.as_ref(), b"\n"].concat();
+    tally.expect_refusal("body", name, source, &with(longer), now);
+    if length > 0 {
+        tally.expect_refusal("body", name, source, &with(request.body[..length - 1].to_vec()), now);
+        tally.expect_refusal("body", name, source, &with(Vec::new()), now);
+    }
+}
+
+/// Every character of what is shown is changed by itself, and all of it is taken away.
+fn signatures(
+    name: &str,
+    source: &Source,
+    request: &Received,
+    field: &Field,
+    now: i64,
+    tally: &mut Tally,
+) {
+    let Ok(Some(value)) = field.read(request) else { return };
+    let value = value.into_owned();
+    let mut gone = request.clone();
+    gone.headers = Headers::new();
+    for (header, line) in request.headers.iter() {
+        if *field != Field::Header(header.to_owned()) {
+            gone.headers.push(header, line);
+        }
+    }
+    if matches!(field, Field::Header(_)) {
+        tally.expect_refusal("signature", name, source, &gone, now);
+    }
+    // Of several signatures in one value each is enough: a change of one proves nothing.
+    let alone = !value.iter().any(|b| matches!(b, b',' | b' ' | b';' | b'&'))
+        || matches!(field, Field::Body(_));
+    for i in (0..value.len()).filter(|_| alone) {
+        let mut changed = value.clone();
+        changed[i] = other(changed[i]);
+        let Ok(text) = String::from_utf8(changed) else { continue };
+        let mut request = request.clone();
+        if field.put(&mut request, &text).is_ok() {
+            tally.expect_refusal("signature", name, source, &request, now);
+        }
+    }
+}
+
+fn headers(name: &str, source: &Source, request: &Received, now: i64, tally: &mut Tally) {
+    let signed: Vec<(String, Vec<u8>)> = request
+        .headers
+        .iter()
+        .filter(|(header, _)| source.scheme.signs(&Field::Header((*header).to_owned())))
+        .map(|(header, line)| (header.to_owned(), line.to_vec()))
+        .collect();
+    for (header, value) in signed {
+        for i in 0..value.len() {
+            let mut changed = value.clone();
+            changed[i] = other(changed[i]);
+            let changed = with_header(request, &header, &changed);
+            tally.expect_refusal("signed header", name, source, &changed, now);
+        }
+        let gone = without_header(request, &header);
+        tally.expect_refusal("signed header", name, source, &gone, now);
+    }
+}
+
+fn urls(name: &str, preset: &Preset, vector: &Vector, source: &Source, tally: &mut Tally) {
+    let Some(url) = &vector.public_url else { return };
+    let request = request_of(vector);
+    let elsewhere = Vector { public_url: Some(format!("{url}x")), ..vector.clone() };
+    let elsewhere = source_of(preset, &vector.secrets, Some(&elsewhere));
+    tally.expect_refusal("url", name, &elsewhere, &request, vector.now);
+    if !url.contains('?') {
+        let mut other = request;
+        other.target.push_str(if other.target.contains('?') { "&x=1" } else { "?x=1" });
+        tally.expect_refusal("url", name, source, &other, vector.now);
+    }
+}
+
+#[test]
+fn no_tampered_copy_is_accepted() {
+    let mut tally = Tally::default();
+    for preset in &catalog::on_disk() {
+        for (i, vector) in preset.vector.iter().enumerate() {
+            let name = format!("{}[{i}]", preset.slug);
+            let source = source_of(preset, &vector.secrets, Some(vector));
+            let request = request_of(vector);
+            if source.scheme.is_unsigned()
+                || source.scheme.verify(&request, at(vector.now)).is_err()
+            {
+                continue;
+            }
+            if source.scheme.integrity() == Integrity::Full {
+                bodies(&name, &source, &request, vector.now, &mut tally);
+            }
+            let mut fields = Vec::new();
+            shown(&source.scheme, &request, vector.now, &mut fields);
+            for field in &fields {
+                signatures(&name, &source, &request, field, vector.now, &mut tally);
+            }
+            headers(&name, &source, &request, vector.now, &mut tally);
+            if source.scheme.signs_url() {
+                urls(&name, preset, vector, &source, &mut tally);
+            }
+            if source.scheme.has_clock() {
+                for seconds in [8 * 24 * 3600, -8 * 24 * 3600] {
+                    let now = vector.now + seconds;
+                    tally.expect_refusal("timestamp", &name, &source, &request, now);
+                }
+            }
+        }
+    }
+    assert!(tally.accepted.is_empty(), "{}", tally.accepted.join("\n"));
+    for (class, least) in [("body", 5000), ("signature", 500), ("signed header", 150)] {
+        let seen = tally.refused.get(class).copied().unwrap_or_default();
+        assert!(seen >= least, "only {seen} of {class}: {:?}", tally.refused);
+    }
+}
+
+/// A secret of the same form with another value.
+fn another(secret: &str) -> Option<String> {
+    let changed: String = secret
+        .chars()
+        .enumerate()
+        .map(|(at, c)| match c {
+            // The head of a secret may be its kind or its id, and the last characters of base64 have
+            // bits that must be zero.
+            _ if at < secret.len() / 2 || at + 4 >= secret.len() => c,
+            '1'..='8' => char::from(c as u8 + 1),
+            'b'..='e' | 'h'..='y' => char::from(c as u8 + 1),
+            'B'..='E' | 'H'..='Y' => char::from(c as u8 + 1),
+            _ => c,
+        })
+        .collect();
+    (changed != secret && !secret.contains("-----BEGIN")).then_some(changed)
+}
+
+#[test]
+fn another_secret_is_a_mismatch_even_when_the_request_is_stale() {
+    let mut seen = 0;
+    for preset in &catalog::on_disk() {
+        for vector in preset.vector.iter().filter(|vector| !vector.secrets.is_empty()) {
+            let source = source_of(preset, &vector.secrets, Some(vector));
+            if source.scheme.verify(&request_of(vector), at(vector.now)).is_err() {
+                continue;
+            }
+            let others: Option<Vec<String>> =
+                vector.secrets.iter().map(|secret| another(secret)).collect();
+            let Some(others) = others else { continue };
+            let weak = Vector { weak: true, ..vector.clone() };
+            let source = source_of(preset, &others, Some(&weak));
+            for now in [vector.now, vector.now + 1_000_000, vector.now - 1_000_000] {
+                let refused = source.scheme.verify(&request_of(vector), at(now));
+                let refused = refused.map(|_| ()).map_err(|rejection| rejection.code);
+                assert_eq!(refused, Err(Code::SignatureMismatch), "{}", preset.slug);
+                seen += 1;
+            }
+        }
+    }
+    assert!(seen >= 20, "only {seen}");
+}
