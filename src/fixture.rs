@@ -17,6 +17,7 @@ mod id;
 pub mod json;
 pub mod load;
 pub mod plan;
+pub mod secrets;
 pub mod sender;
 pub mod shipped;
 

@@ -22,6 +22,7 @@ pub(crate) mod signature;
 pub(crate) mod template;
 pub(crate) mod url;
 
+pub(crate) mod generate;
 pub(crate) mod key;
 pub(crate) mod keyring;
 pub(crate) mod public;

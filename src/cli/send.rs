@@ -1,7 +1,7 @@
 //! `hookonce send`: sign a fixture as its provider would, and send it.
 
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::Serialize;
@@ -14,6 +14,7 @@ use crate::fixture::file::load as load_fixtures;
 use crate::fixture::{Change, Fault, Fixture, SendError, SendPlan, Sender, Sent, Summary};
 use crate::fixture::{run as run_plan, shipped};
 
+mod key;
 mod load;
 mod target;
 mod wait;
@@ -36,6 +37,12 @@ pub(super) struct Args {
     /// Sign with this secret instead of the source's own
     #[arg(long, value_name = "SECRET", env = "HOOKONCE_SEND_SECRET", hide_env_values = true)]
     secret: Option<String>,
+    /// A value that the preset asks for beside the secret: verify_token=…
+    #[arg(long = "param", value_name = "NAME=VALUE", value_parser = pair)]
+    params: Vec<(String, String)>,
+    /// The private key to sign with where the provider has one; made when it isn't there
+    #[arg(long, value_name = "FILE")]
+    key: Option<PathBuf>,
     /// Put a value into the body: /data/object/amount=100 or data.object.amount=100
     #[arg(long = "set", value_name = "POINTER=VALUE")]
     changes: Vec<Change>,
@@ -121,7 +128,7 @@ impl Line {
 pub(super) async fn run(args: Args, global: &Global, output: &Output) -> Result<(), Failure> {
     load::check(&args)?;
     let mut fixtures = args.fixtures()?;
-    let target = target::choose(&args, &fixtures, global)?;
+    let target = target::choose(&args, &fixtures, global, output)?;
     let sender = Sender::new(&target.url, target.source).map_err(failure)?;
     if let Some(size) = args.size {
         for fixture in &mut fixtures {
@@ -265,6 +272,14 @@ impl Args {
             faults: faults.into_iter().filter_map(|(wanted, it)| wanted.then_some(it)).collect(),
             seed: self.seed,
         }
+    }
+}
+
+/// Reads `name=value`.
+fn pair(text: &str) -> Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
+        _ => Err("write it as name=value".to_owned()),
     }
 }
 

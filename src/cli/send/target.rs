@@ -1,12 +1,11 @@
 //! Which source signs, and where its daemon listens.
 
-use std::collections::BTreeMap;
-
 use entity::Name;
 
-use super::{Args, Failure, Global, reachable};
+use super::{Args, Failure, Global, key, reachable};
+use crate::cli::Output;
 use crate::config::Config;
-use crate::fixture::Fixture;
+use crate::fixture::{Fixture, secrets};
 use crate::http::AdminSettings;
 use crate::secret::Secret;
 use crate::source::{OnIdConflict, Source, SourceSettings, catalog};
@@ -24,6 +23,7 @@ pub(super) fn choose(
     args: &Args,
     fixtures: &[Fixture],
     global: &Global,
+    output: &Output,
 ) -> Result<Target, Failure> {
     let provider = provider(args, fixtures);
     let loaded = match global.load() {
@@ -31,7 +31,7 @@ pub(super) fn choose(
         // Without a config here, everything may be given by hand. A config with faults is no such
         // case: the one who wrote it thinks that it counts.
         Err(Failure::Usage(reason)) if !global.has_config() => {
-            return by_hand(args, provider.as_deref(), &reason);
+            return by_hand(args, provider.as_deref(), &reason, output);
         }
         Err(failure) => return Err(failure),
     };
@@ -39,6 +39,8 @@ pub(super) fn choose(
     if let Some(secret) = &args.secret {
         settings.secrets = vec![Secret::new(secret.clone())];
     }
+    settings.params.extend(params(args));
+    key::stand_in(&mut settings, args.key.as_deref(), output)?;
     let url =
         args.to.clone().unwrap_or_else(|| format!("http://{}", reachable(loaded.server.listen)));
     Ok(Target { url, source: compile(settings)?, admin: Some(loaded.admin) })
@@ -93,22 +95,32 @@ fn pick<'a>(
 }
 
 /// A source of the preset's own making, for a daemon whose config isn't here.
-fn by_hand(args: &Args, provider: Option<&str>, reason: &str) -> Result<Target, Failure> {
+fn by_hand(
+    args: &Args,
+    provider: Option<&str>,
+    reason: &str,
+    output: &Output,
+) -> Result<Target, Failure> {
     let preset = provider.and_then(catalog::get);
-    let (Some(preset), Some(secret), Some(url), None) =
-        (preset, &args.secret, &args.to, &args.source)
+    // A provider that signs nothing, or with a private key, has no secret that could be given.
+    let secretless = preset.is_some_and(|preset| {
+        preset.source.verify.as_ref().is_some_and(|scheme| scheme.none == Some(true))
+            || !secrets::private_positions(&preset.source).is_empty()
+    });
+    let (Some(preset), Some(url), None, true) =
+        (preset, &args.to, &args.source, args.secret.is_some() || secretless)
     else {
         return Err(Failure::Usage(format!(
             "{reason}; or say all by hand: --to URL --secret SECRET, with a provider's fixture"
         )));
     };
     let name = Name::new(preset.slug).map_err(|error| Failure::Usage(error.to_string()))?;
-    let settings = SourceSettings {
+    let mut settings = SourceSettings {
         path: format!("/in/{name}"),
         name,
         provider: Some(preset.slug.to_owned()),
         spec: preset.source.clone(),
-        secrets: vec![Secret::new(secret.clone())],
+        secrets: args.secret.iter().map(|secret| Secret::new(secret.clone())).collect(),
         tolerance: None,
         max_body: usize::MAX,
         allow_ips: Vec::new(),
@@ -117,9 +129,14 @@ fn by_hand(args: &Args, provider: Option<&str>, reason: &str) -> Result<Target, 
         conflict_ignore: Vec::new(),
         dedupe_group: None,
         public_url: Some(url.clone()),
-        params: BTreeMap::new(),
+        params: params(args).collect(),
     };
+    key::stand_in(&mut settings, args.key.as_deref(), output)?;
     Ok(Target { url: url.clone(), source: compile(settings)?, admin: None })
+}
+
+fn params(args: &Args) -> impl Iterator<Item = (String, Secret)> {
+    args.params.iter().map(|(name, value)| (name.clone(), Secret::new(value.clone())))
 }
 
 fn compile(settings: SourceSettings) -> Result<Source, Failure> {
