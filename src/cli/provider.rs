@@ -1,18 +1,26 @@
 //! `hookonce provider`: what we verify, from which documentation, where the id comes from.
 
+use std::collections::BTreeMap;
+
 use serde::Serialize;
 
 use super::output::Grid;
 use super::{Failure, Output};
 use crate::config::did_you_mean;
 use crate::source::catalog;
-use crate::source::preset::Preset;
-use crate::source::spec::SourceSpec;
+use crate::source::preset::{ParamSpec, Preset};
+use crate::source::spec::{HandshakeSpec, SchemeSpec, SourceSpec};
+
+mod markdown;
 
 #[derive(clap::Subcommand)]
 pub(super) enum Verb {
     /// Every preset.
-    List,
+    List {
+        /// All that is known of them, as a Markdown page
+        #[arg(long)]
+        markdown: bool,
+    },
     /// One preset.
     Show {
         /// Such as stripe
@@ -36,6 +44,13 @@ struct Shown<'a> {
     id: Vec<String>,
     /// Whether the id lies in what is signed.
     id_signed: bool,
+    /// Whether bytes of the provider's own page or library show that the preset is right.
+    proven: bool,
+    /// By which bytes.
+    proofs: Vec<&'a str>,
+    /// What is answered and not recorded, in a few words each.
+    handshake: Vec<String>,
+    params: &'a BTreeMap<String, ParamSpec>,
     notes: &'a [String],
     console: &'a [String],
     source: &'a SourceSpec,
@@ -43,8 +58,11 @@ struct Shown<'a> {
 
 pub(super) fn run(verb: Verb, output: &Output) -> Result<(), Failure> {
     match verb {
-        Verb::List => {
+        Verb::List { markdown } => {
             let shown = catalog::all().map(shown).collect::<Result<Vec<_>, _>>()?;
+            if markdown {
+                return output.line(markdown::page(&shown).trim_end());
+            }
             output.list(&shown, None, grid)
         }
         Verb::Show { name } => {
@@ -72,6 +90,10 @@ fn shown(preset: &Preset) -> Result<Shown<'_>, Failure> {
         fresh: facts.fresh,
         id: facts.id_places,
         id_signed: facts.id_signed,
+        proven: preset.is_proven(),
+        proofs: preset.proofs().collect(),
+        handshake: preset.source.handshake.iter().flatten().map(handshake).collect(),
+        params: &preset.params,
         notes: &preset.notes,
         console: &preset.console,
         source: &preset.source,
@@ -79,7 +101,9 @@ fn shown(preset: &Preset) -> Result<Shown<'_>, Failure> {
 }
 
 fn grid(presets: &[Shown<'_>]) -> Grid {
-    let mut grid = Grid::new(["NAME", "PROVIDER", "SCHEME", "BODY SIGNED", "ID FROM"]);
+    let head =
+        ["NAME", "PROVIDER", "SCHEME", "BODY SIGNED", "ID FROM", "HANDSHAKE", "RETRIES", "PROVEN"];
+    let mut grid = Grid::new(head);
     for it in presets {
         grid.row([
             it.slug.to_owned(),
@@ -87,9 +111,74 @@ fn grid(presets: &[Shown<'_>]) -> Grid {
             it.scheme.clone(),
             it.integrity.to_owned(),
             it.id.join(", else "),
+            it.handshake.join("; "),
+            retries(it.source).unwrap_or_default(),
+            if it.proven { "yes" } else { "no" }.to_owned(),
         ]);
     }
     grid
+}
+
+/// Such as `GET with query:challenge` or `POST with body:/type = ping, signed`.
+fn handshake(spec: &HandshakeSpec) -> String {
+    let when = &spec.when;
+    let mut places = Vec::new();
+    let maps = [
+        ("header", &when.header),
+        ("query", &when.query),
+        ("form", &when.form),
+        ("body", &when.body),
+    ];
+    for (place, wanted) in maps {
+        places.extend(wanted.iter().map(|(name, value)| match value.as_str() {
+            "*" => format!("{place}:{name}"),
+            value => format!("{place}:{name} = {value}"),
+        }));
+    }
+    let mut text = when.method.clone().unwrap_or_else(|| "any method".to_owned());
+    if let Some(path) = &when.path {
+        text += &format!(" {path}");
+    }
+    if !places.is_empty() {
+        text += &format!(" with {}", places.join(", "));
+    }
+    if spec.signed && spec.signed_by.is_none() {
+        text += ", signed";
+    }
+    text
+}
+
+fn retries(spec: &SourceSpec) -> Option<String> {
+    let retries = spec.retries.as_ref()?;
+    if retries.none == Some(true) {
+        return Some("never".to_owned());
+    }
+    retries.horizon.map(|horizon| format!("for {}", humantime::format_duration(horizon.0)))
+}
+
+/// What to write into hookonce.toml.
+fn config(it: &Shown<'_>) -> String {
+    let slug = it.slug;
+    let mut text = format!("[sources.{slug}]\nprovider = \"{slug}\"\n");
+    let verify = it.source.verify.as_ref();
+    if verify.is_some_and(|scheme| scheme.none != Some(true) && !fetches(scheme)) {
+        let name = slug.replace('-', "_").to_ascii_uppercase();
+        text += &format!("secrets  = [{{ env = \"{name}_SECRET\" }}]\n");
+    }
+    if !it.params.is_empty() {
+        let pairs = it.params.iter().map(|(name, it)| format!("{name} = {:?}", it.example));
+        text += &format!("params   = {{ {} }}\n", pairs.collect::<Vec<_>>().join(", "));
+    }
+    text
+}
+
+/// Whether its keys come from the provider while we run.
+fn fetches(scheme: &SchemeSpec) -> bool {
+    let own = scheme
+        .key
+        .as_ref()
+        .is_some_and(|key| key.jwks.is_some() || key.x509.is_some() || key.pem_url.is_some());
+    own || scheme.any.iter().chain(&scheme.all).flatten().any(fetches)
 }
 
 fn text(it: &Shown<'_>) -> String {
@@ -117,10 +206,26 @@ fn text(it: &Shown<'_>) -> String {
         "the id is not signed: a replayed body under a new id is a new event"
     };
     pair("", signed.to_owned());
-    if let Some(horizon) = it.source.retries.as_ref().and_then(|retries| retries.horizon) {
-        pair("retries", format!("for {}", humantime::format_duration(horizon.0)));
-    } else if it.source.retries.as_ref().and_then(|retries| retries.none) == Some(true) {
-        pair("retries", "never: what we don't accept is lost".to_owned());
+    for it in &it.handshake {
+        pair("handshake", it.clone());
+    }
+    match retries(it.source).as_deref() {
+        Some("never") => pair("retries", "never: what we don't accept is lost".to_owned()),
+        Some(retries) => pair("retries", retries.to_owned()),
+        None => {}
+    }
+    for (name, param) in it.params {
+        pair("param", format!("{name}: {}", param.about));
+    }
+    if !it.proven {
+        pair(
+            "proven",
+            "no: it follows the documentation, and no bytes of the provider show that it is right"
+                .to_owned(),
+        );
+    }
+    for proof in &it.proofs {
+        pair("proven by", (*proof).to_owned());
     }
     if let Some(size) = it.source.max_body {
         pair("body", format!("at most {}", bytesize::ByteSize::b(size.0).display().iec()));
@@ -131,5 +236,5 @@ fn text(it: &Shown<'_>) -> String {
     for hint in it.console {
         pair("set up", hint.clone());
     }
-    grid.text()
+    format!("{}\n\n{}", grid.text().trim_end(), config(it).trim_end())
 }

@@ -43,7 +43,13 @@ impl Preset {
     /// accepted by its own library. What we sign and verify ourselves shows nothing.
     #[must_use]
     pub fn is_proven(&self) -> bool {
-        self.vector.iter().any(|vector| vector.kind != VectorKind::Computed)
+        self.proofs().next().is_some()
+    }
+
+    /// Where those bytes come from.
+    pub fn proofs(&self) -> impl Iterator<Item = &str> {
+        let others = self.vector.iter().filter(|vector| vector.kind != VectorKind::Computed);
+        others.map(|vector| vector.from.as_str())
     }
 }
 

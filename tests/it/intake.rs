@@ -3,6 +3,7 @@
 mod answers;
 mod away;
 mod bytes;
+mod catalogue;
 mod identity;
 mod providers;
 mod rejections;
