@@ -51,6 +51,8 @@ pub mod config;
 pub mod app;
 pub mod cli;
 
+pub mod address;
+pub mod fetch;
 pub mod fixture;
 
 pub mod metric;

@@ -16,6 +16,7 @@ pub(crate) mod json;
 pub(crate) mod digest;
 pub(crate) mod encoding;
 pub(crate) mod freshness;
+pub mod host;
 pub(crate) mod mac;
 pub(crate) mod precondition;
 pub(crate) mod signature;

@@ -14,9 +14,9 @@ use reqwest::header::HeaderMap;
 use url::Url;
 
 use super::{Context, Handler, HttpSettings, Outcome, RESPONSE_BYTES_MAX, Reply};
+use crate::address::{self, PublicOnly};
 use crate::event::Event;
 
-mod connect;
 mod headers;
 mod retry_after;
 mod sign;
@@ -60,10 +60,10 @@ impl HttpHandler {
             .pool_idle_timeout(IDLE_CONNECTION_MAX)
             .pool_max_idle_per_host(usize::from(concurrency));
         if settings.deny_private {
-            connect::check_literal(&url).map_err(|reason| {
+            address::check_literal(&url).map_err(|reason| {
                 format!("`http.url`: {shown} is refused by `deny_private`: {reason}")
             })?;
-            client = client.dns_resolver(Arc::new(connect::PublicOnly));
+            client = client.dns_resolver(Arc::new(PublicOnly { rule: "`deny_private`" }));
         }
         if url.scheme() == "http" {
             // Without TLS no certificates are needed, and a small container may have none to load.

@@ -12,10 +12,10 @@ const FLOORS: [(u8, &[&str]); 9] = [
     (6, &["config"]),
     (5, &["http"]),
     (4, &["intake", "worker", "upkeep"]),
-    (3, &["store", "handler", "fixture"]),
+    (3, &["store", "handler", "fixture", "fetch"]),
     (2, &["source"]),
     (1, &["verify"]),
-    (0, &["received", "event", "retry", "secret", "metric", "telemetry"]),
+    (0, &["received", "event", "retry", "secret", "metric", "telemetry", "address"]),
 ];
 
 /// The exceptions to "rooms on one floor don't know each other", each in one direction.

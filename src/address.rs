@@ -1,4 +1,4 @@
-//! `deny_private`: connect only to addresses that belong to the public internet.
+//! Connecting only to addresses that belong to the public internet.
 //!
 //! A name is resolved once for each connection, every address is checked, and the connection goes
 //! to one of the addresses that were checked: a second answer of the name server is never asked for.
@@ -11,10 +11,14 @@ use url::{Host, Url};
 
 /// A resolver that refuses a name when any of its addresses is special.
 #[derive(Debug)]
-pub(super) struct PublicOnly;
+pub struct PublicOnly {
+    /// Whose rule it is, for the refusal: such as "`deny_private`".
+    pub rule: &'static str,
+}
 
 impl Resolve for PublicOnly {
     fn resolve(&self, name: Name) -> Resolving {
+        let rule = self.rule;
         Box::pin(async move {
             let host = name.as_str().to_owned();
             // reqwest puts the URL's port in the place of 0.
@@ -23,7 +27,7 @@ impl Resolve for PublicOnly {
                 if let Some(why) = special(address.ip()) {
                     // One bad address is enough: a name that is half public is how rebinding looks.
                     return Err(io::Error::other(format!(
-                        "{host} is at {}, {why}, which `deny_private` refuses",
+                        "{host} is at {}, {why}, which {rule} refuses",
                         address.ip()
                     ))
                     .into());
@@ -34,8 +38,9 @@ impl Resolve for PublicOnly {
     }
 }
 
-/// Checks a host that is an address already: reqwest doesn't ask the resolver about these.
-pub(super) fn check_literal(url: &Url) -> Result<(), String> {
+/// Checks a host that is an address already: reqwest doesn't ask the resolver about these. Fails with
+/// what kind of special address it is.
+pub fn check_literal(url: &Url) -> Result<(), String> {
     let address = match url.host() {
         Some(Host::Ipv4(address)) => IpAddr::V4(address),
         Some(Host::Ipv6(address)) => IpAddr::V6(address),
