@@ -5,12 +5,19 @@ use super::output::count;
 use super::serve::passed_on;
 use super::{Failure, Global, Output};
 use crate::config::Environment;
+use crate::source::Facts;
 use crate::store::{Migrate, OpenError, Store, migrate};
+use crate::verify::Integrity;
 
 pub(super) async fn run(global: &Global, output: &Output) -> Result<(), Failure> {
     let loaded = global.load()?;
     for warning in &loaded.warnings {
         output.warn(&warning.to_string());
+    }
+    for source in &loaded.config.sources {
+        if let Ok(facts) = source.spec.facts() {
+            output.say(&format!("source {}: {}", source.name, proves(&facts)));
+        }
     }
     let mut faults = Vec::new();
     let environment =
@@ -35,6 +42,23 @@ pub(super) async fn run(global: &Global, output: &Output) -> Result<(), Failure>
     }
     // Contract: a check that finds anything exits 2, whatever it is.
     Err(Failure::Usage(faults.join("\n")))
+}
+
+/// What a source's scheme proves, in a line.
+fn proves(facts: &Facts) -> String {
+    let body = match facts.integrity {
+        Integrity::Full => "covers the whole body",
+        Integrity::Partial => "covers some values of the body",
+        Integrity::None => "does not cover the body",
+    };
+    let id = if facts.id_signed { "signed" } else { "not signed" };
+    let fresh = if facts.fresh { "a signed time limits its age" } else { "nothing limits its age" };
+    let places = facts.id_places.join(", else ");
+    format!(
+        "{} {body} (integrity {}); {fresh}; id from {places}, {id}",
+        facts.scheme,
+        facts.integrity.as_str()
+    )
 }
 
 /// Looks at the database without changing it.

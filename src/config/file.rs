@@ -111,7 +111,8 @@ pub(crate) struct FileCleanup {
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct FileRetention {
-    /// How long an event's id is remembered. Default 35d.
+    /// How long an event's id is remembered. Default 35d, or a day more than the longest time over
+    /// which a source's provider retries.
     pub(crate) keys: Option<Span>,
     /// How long bodies are kept; longer while a delivery is open or dead. Default 30d.
     pub(crate) bodies: Option<Span>,

@@ -37,6 +37,9 @@ const fn ms(ms: u64) -> Duration {
     Duration::from_millis(ms)
 }
 
+/// How long an event's id is remembered, unless a provider retries for longer.
+const KEYS_DAYS: u32 = 35;
+
 /// Makes the program's config of the file's; what is wrong is left on the desk.
 pub(crate) fn config(desk: &mut Desk<'_>, file: &File) -> Config {
     let server = server(desk, &file.server);
@@ -63,7 +66,7 @@ pub(crate) fn config(desk: &mut Desk<'_>, file: &File) -> Config {
     let config = Config {
         store: store(desk, &file.database),
         cleanup: cleanup(desk, &file.cleanup),
-        retention: retention(desk, &file.retention),
+        retention: retention(desk, &file.retention, &drafts),
         telemetry: telemetry_settings(desk, file.telemetry.log.as_deref()),
         sources: drafts.values().map(|draft| draft.settings.clone()).collect(),
         server,
@@ -181,13 +184,22 @@ fn cleanup(desk: &mut Desk<'_>, file: &FileCleanup) -> CleanupSettings {
     }
 }
 
-fn retention(desk: &mut Desk<'_>, file: &FileRetention) -> Retention {
+fn retention(
+    desk: &mut Desk<'_>,
+    file: &FileRetention,
+    drafts: &BTreeMap<&str, Draft>,
+) -> Retention {
+    // Who is sent an event again for longer than we keep ids runs it twice.
+    let horizons =
+        drafts.values().filter_map(|draft| draft.settings.spec.retries.as_ref()?.horizon);
+    let longest = horizons.map(|horizon| horizon.0 + DAY).max().unwrap_or_default();
+    let keys = file.keys.or_else(|| (longest > DAY * KEYS_DAYS).then_some(Text(longest)));
     let mut days = |key: &str, span: Option<Text<Duration>>, usual: u32| {
         let span = span.map_or(DAY * usual, |Text(span)| span);
         desk.at_least(&["retention", key], span, ms(1_000))
     };
     Retention {
-        keys: days("keys", file.keys, 35),
+        keys: days("keys", keys, KEYS_DAYS),
         bodies: days("bodies", file.bodies, 30),
         dead: days("dead", file.dead, 90),
         rejections: days("rejections", file.rejections, 7),

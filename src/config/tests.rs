@@ -365,3 +365,13 @@ fn a_missing_file_says_how_to_make_one() {
         "/nowhere/h.toml: there is no such file; `hookonce init` writes one"
     );
 }
+
+#[test]
+fn ids_are_kept_for_longer_than_a_provider_retries() {
+    let day = Duration::from_secs(86_400);
+    assert_eq!(read(STRIPE).retention.keys, day * 35);
+    let long = STRIPE.replacen('\n', "\nretries = { horizon = \"60d\" }\n", 1);
+    assert_eq!(read(&long).retention.keys, day * 61);
+    let short = format!("{long}[retention]\nkeys = \"35d\"\n");
+    assert!(faults(&short)[0].contains("is less than the"), "{:?}", faults(&short));
+}
