@@ -47,5 +47,6 @@ bench-cleanup: ## cleanup of expired events under load, on both databases
 torture: test-programs ## kill -9 the daemon and PostgreSQL ROUNDS times each under load
 	HOOKONCE_TORTURE_ROUNDS=$(ROUNDS) $(CARGO) test --locked --test it -- torture --nocapture --test-threads=1
 
-docs: ## build the library's documentation, warnings as errors
+docs: ## write docs/providers.md anew, and build the library's documentation, warnings as errors
+	$(CARGO) run --quiet --locked -- provider list --markdown > docs/providers.md
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --workspace --no-deps --locked

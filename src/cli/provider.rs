@@ -236,5 +236,5 @@ fn text(it: &Shown<'_>) -> String {
     for hint in it.console {
         pair("set up", hint.clone());
     }
-    format!("{}\n\n{}", grid.text().trim_end(), config(it).trim_end())
+    format!("{}\n\n{}", grid.text().trim_end(), config(it))
 }
