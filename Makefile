@@ -44,6 +44,9 @@ bench-soak: ## half the highest rate for MINUTES=20: memory, bloat, p99 a minute
 bench-cleanup: ## cleanup of expired events under load, on both databases
 	@scripts/bench cleanup
 
+bench-micro: ## times and instructions of verifying, reading ids and encoding batches; 15 minutes to build
+	@scripts/bench micro
+
 torture: test-programs ## kill -9 the daemon and PostgreSQL ROUNDS times each under load
 	HOOKONCE_TORTURE_ROUNDS=$(ROUNDS) $(CARGO) test --locked --test it -- torture --nocapture --test-threads=1
 

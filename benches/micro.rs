@@ -2,82 +2,17 @@
 #![allow(clippy::expect_used, reason = "a benchmark that can't begin should say so and end")]
 
 use std::hint::black_box;
-use std::time::Duration;
 
-use bytes::Bytes;
-use chrono::Utc;
 use divan::Bencher;
-use entity::Name;
-use hookonce::received::{Headers, Received};
-use hookonce::secret::Secret;
-use hookonce::source::{Admitted, OnIdConflict, Source, SourceSettings, catalog};
-use hookonce::store::{NewDelivery, NewEvent, record};
-use uuid::Uuid;
+use hookonce::store::NewEvent;
+
+#[path = "micro/work.rs"]
+mod work;
+
+use work::{admit_one, encode_one, new_event, request, source};
 
 fn main() {
     divan::main();
-}
-
-const DAY: Duration = Duration::from_secs(86_400);
-
-/// Bytes of a body, as of a usual event of Stripe's.
-const BODY: usize = 2048;
-
-fn source(provider: &str) -> Source {
-    let preset = catalog::get(provider).expect("a preset");
-    Source::compile(SourceSettings {
-        name: Name::new(provider).expect("a name"),
-        provider: Some(provider.to_owned()),
-        path: format!("/in/{provider}"),
-        spec: preset.source.clone(),
-        secrets: vec![Secret::new("whsec_0123456789abcdef0123456789abcdef".to_owned())],
-        tolerance: None,
-        max_body: 1 << 20,
-        allow_ips: Vec::new(),
-        rate_limit: None,
-        on_id_conflict: OnIdConflict::Flag,
-        conflict_ignore: Vec::new(),
-        dedupe_group: None,
-        public_url: None,
-        params: std::collections::BTreeMap::new(),
-    })
-    .expect("a source")
-}
-
-/// A signed request with the header lines of a usual sender.
-fn request(source: &Source, n: usize) -> Received {
-    let mut headers = Headers::new();
-    for (name, value) in [
-        ("accept", "*/*; q=0.5, application/xml"),
-        ("cache-control", "no-cache"),
-        ("content-type", "application/json; charset=utf-8"),
-        ("host", "hooks.example.com"),
-        ("user-agent", "Stripe/1.0 (+https://stripe.com/docs/webhooks)"),
-        ("x-github-event", "push"),
-    ] {
-        headers.push(name, value);
-    }
-    headers.push("x-github-delivery", format!("72d3162e-cc78-11e3-81ab-{n:012}"));
-    let mut body = format!(
-        r#"{{"id":"evt_{n:024}","object":"event","type":"invoice.paid","livemode":true,"data":{{"object":{{"#
-    );
-    for field in 0.. {
-        if body.len() + 60 > BODY {
-            break;
-        }
-        let value = 0x9e37_79b9_7f4a_7c15_u64.wrapping_mul(field + 1);
-        body.push_str(&format!(r#""field_{field}":"{value:016x}","n_{field}":{field},"#));
-    }
-    body.push_str(r#""last":null}}}"#);
-    let unsigned = Received {
-        method: "POST".to_owned(),
-        target: source.path().to_owned(),
-        headers,
-        body: Bytes::from(body),
-        peer: None,
-        arrived_at: Utc::now(),
-    };
-    source.sign(unsigned, Utc::now(), 0).expect("signed")
 }
 
 /// Verify and read the id. GitHub's id is a header, so its body is hashed twice and not parsed;
@@ -91,12 +26,6 @@ fn admit(bencher: Bencher<'_, '_>, provider: &str) {
         .bench_values(|request| admit_one(black_box(&source), request));
 }
 
-/// A function of its own, so that a profiler shows it by name.
-#[inline(never)]
-fn admit_one(source: &Source, request: Received) -> Admitted {
-    source.admit(request, Utc::now()).expect("admitted")
-}
-
 /// The parameters of one statement for a batch of events, each with one delivery.
 #[divan::bench(args = [1, 64, 256])]
 fn encode_batch(bencher: Bencher<'_, '_>, events: usize) {
@@ -104,22 +33,4 @@ fn encode_batch(bencher: Bencher<'_, '_>, events: usize) {
     let batch: Vec<NewEvent> = (0..events).map(|n| new_event(&source, n)).collect();
     let batch: Vec<&NewEvent> = batch.iter().collect();
     bencher.bench(|| encode_one(black_box(&batch)));
-}
-
-#[inline(never)]
-fn encode_one(batch: &[&NewEvent]) -> sqlx::postgres::PgArguments {
-    record::encode_for_postgres(batch).expect("encoded")
-}
-
-fn new_event(source: &Source, n: usize) -> NewEvent {
-    let Admitted::Event(verified) = admit_one(source, request(source, n)) else {
-        unreachable!("a signed event is no handshake")
-    };
-    NewEvent {
-        id: Uuid::now_v7(),
-        verified,
-        deliveries: vec![NewDelivery::pending(Name::new("audit").expect("a name"))],
-        keys: 35 * DAY,
-        bodies: 30 * DAY,
-    }
 }
