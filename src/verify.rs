@@ -2,6 +2,9 @@
 //!
 //! Only this room can mint a proof, so a [`Verified`] cannot be made without one.
 
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
 use bytes::Bytes;
 use entity::Name;
 use uuid::Uuid;
@@ -41,13 +44,22 @@ pub struct Proof {
     /// Which of the source's secrets matched, by position; `None` for a scheme without secrets.
     pub secret: Option<usize>,
     signed_id: Option<Vec<u8>>,
+    claims: Option<Arc<Claims>>,
     _mint: (),
 }
+
+/// What a verified JSON Web Token claims, as texts: texts as they are, numbers as they are written.
+pub(crate) type Claims = BTreeMap<String, String>;
 
 impl Proof {
     /// The one mint.
     pub(in crate::verify) fn mint(secret: Option<usize>, signed_id: Option<Vec<u8>>) -> Self {
-        Self { secret, signed_id, _mint: () }
+        Self { secret, signed_id, claims: None, _mint: () }
+    }
+
+    /// The same evidence, with what a verified token claims.
+    pub(in crate::verify) fn claiming(self, claims: Option<Arc<Claims>>) -> Self {
+        Self { claims, ..self }
     }
 
     /// The id that the accepting scheme signed, when it signs one. A scheme with several ways in
@@ -55,6 +67,13 @@ impl Proof {
     #[must_use]
     pub fn signed_id(&self) -> Option<&[u8]> {
         self.signed_id.as_deref()
+    }
+
+    /// A claim of the JSON Web Token by which the request was accepted; `None` when there is no token,
+    /// or the claim isn't there, or is neither text nor number.
+    #[must_use]
+    pub fn claim(&self, name: &str) -> Option<&str> {
+        self.claims.as_ref()?.get(name).map(String::as_str)
     }
 }
 

@@ -239,17 +239,19 @@ fn reached(code: Code) -> u8 {
     }
 }
 
-/// All proofs as one: the first secret that matched, and the first signed id.
+/// All proofs as one: the first secret that matched, the first signed id, the first token's claims.
 fn all(members: &[Scheme], received: &Received, now: DateTime<Utc>) -> Result<Proof, Rejection> {
     let mut secret = None;
     let mut signed_id = None;
+    let mut claims = None;
     for member in members {
         let proof = member.verify(received, now)?;
         secret = secret.or(proof.secret);
         signed_id = signed_id.or(proof.signed_id);
+        claims = claims.or(proof.claims);
     }
     if members.is_empty() {
         return Err(Rejection::new(Code::SignatureMissing, "the scheme accepts nothing"));
     }
-    Ok(Proof::mint(secret, signed_id))
+    Ok(Proof::mint(secret, signed_id).claiming(claims))
 }
