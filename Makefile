@@ -5,7 +5,7 @@ CARGO ?= cargo
 ROUNDS ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-programs lint deny bench bench-quick bench-growth bench-soak bench-cleanup torture docs
+.PHONY: help run test test-programs lint deny bench bench-quick bench-growth bench-soak bench-cleanup bench-micro torture docs
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -212,9 +212,7 @@ async fn sqlite_reads_only_what_it_needs() {
 async fn plans_that_were_made_while_the_tables_were_empty_do_not_read_them_whole() {
     let db = TestDatabase::postgres().await;
     let mut c = PgConnection::connect(&db.url()).await.unwrap();
-    let (setting, value) = hookonce::store::HOT_PLANNING;
-    let session = format!("SET plan_cache_mode = force_generic_plan; SET {setting} = {value}");
-    sqlx::raw_sql(AssertSqlSafe(session)).execute(&mut c).await.unwrap();
+    plan_as_hot(&mut c).await;
 
     let claim = include_str!("../../../src/store/sql/claim.postgres.sql");
     let arguments = "ARRAY['b'], ARRAY[256]::int8[], ARRAY[30]::float8[], 'w'";
@@ -230,4 +228,32 @@ async fn plans_that_were_made_while_the_tables_were_empty_do_not_read_them_whole
     let plan = explain(&mut c, settle, arguments).await;
     plan.assert_uses("delivery_pkey", &["id"]);
     plan.assert_no_full_scan();
+}
+
+/// A session that plans as those of the hot paths do.
+async fn plan_as_hot(c: &mut PgConnection) {
+    let mut session = "SET plan_cache_mode = force_generic_plan;".to_owned();
+    for (setting, value) in hookonce::store::HOT_PLANNING {
+        session += &format!("SET {setting} = {value};");
+    }
+    sqlx::raw_sql(AssertSqlSafe(session)).execute(c).await.unwrap();
+}
+
+/// The planner doesn't know how many a claim takes, and expects a tenth of all that is pending.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_reads_as_few_rows_with_a_backlog_as_without() {
+    let (_db, mut c) = filled_postgres().await;
+    let backlog = "
+        INSERT INTO delivery (id, event_id, handler, state, opened_at, due_at)
+        SELECT gen_random_uuid(), id, 'backlog', 'pending', now(), now() - interval '1 hour' FROM event;
+        ANALYZE;";
+    sqlx::raw_sql(backlog).execute(&mut c).await.unwrap();
+    plan_as_hot(&mut c).await;
+    let claim = include_str!("../../../src/store/sql/claim.postgres.sql");
+    let arguments = "ARRAY['backlog'], ARRAY[256]::int8[], ARRAY[30]::float8[], 'w'";
+    let plan = explain(&mut c, claim, arguments).await;
+    plan.assert_uses("delivery_due", &["handler", "due_at"]);
+    plan.assert_uses("delivery_pkey", &["id"]);
+    plan.assert_uses("event_pkey", &["id"]);
+    plan.assert_reads_at_most(256.0);
 }
