@@ -37,7 +37,8 @@ fn sorted(folder: &Path) -> io::Result<Vec<PathBuf>> {
     let mut paths = fs::read_dir(folder)?
         .map(|entry| entry.map(|entry| entry.path()))
         .collect::<io::Result<Vec<_>>>()?;
-    paths.sort();
+    // By what is listed: `mollie` comes before `mollie-classic`, whose `-` sorts before a `.`.
+    paths.sort_by_key(|path| stem(path));
     Ok(paths)
 }
 

@@ -60,7 +60,8 @@ impl Secret {
         if text.trim().is_empty() {
             return Err("is only white space: set it to the provider's secret".to_owned());
         }
-        if text.trim() != text {
+        // A key in PEM ends with a line's end.
+        if text.trim() != text && kind != SecretKind::PublicKey {
             return Err(
                 "begins or ends with white space, which providers never do: remove it".to_owned()
             );
@@ -224,6 +225,13 @@ mod tests {
                 assert!(check(bad, kind).is_err(), "{bad:?} as {kind:?}");
             }
         }
+    }
+
+    #[test]
+    fn a_key_in_pem_ends_with_a_line() {
+        let pem = "-----BEGIN PUBLIC KEY-----\nMCowBQYDK2VwAyEA\n-----END PUBLIC KEY-----\n";
+        assert!(check(pem, SecretKind::PublicKey).is_ok());
+        assert!(check("0123456789abcdef\n", SecretKind::Token).is_err());
     }
 
     #[test]

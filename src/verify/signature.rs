@@ -105,6 +105,23 @@ impl Grammar {
         }
     }
 
+    /// Writes one signature between named values that stand beside it.
+    pub(crate) fn write_beside(
+        &self,
+        encoded: &str,
+        ts: Option<&str>,
+        beside: &[(&str, &[u8])],
+    ) -> String {
+        let Self::Kv { sep, sig, ts: name } = self else { return self.write(encoded, ts, None) };
+        let mut parts: Vec<String> = Vec::with_capacity(beside.len() + 2);
+        parts.extend(name.iter().zip(ts).map(|(name, ts)| format!("{name}={ts}")));
+        parts.extend(
+            beside.iter().map(|(name, value)| format!("{name}={}", String::from_utf8_lossy(value))),
+        );
+        parts.extend(sig.first().map(|name| format!("{name}={encoded}")));
+        parts.join(sep)
+    }
+
     /// Whether it holds the timestamp.
     pub(crate) fn holds_timestamp(&self) -> bool {
         matches!(self, Self::Kv { ts: Some(_), .. } | Self::Positional { .. })

@@ -106,7 +106,7 @@ fn suit(
 fn bare(secret: &Secret, key: &KeySpec) -> Option<(Option<String>, String)> {
     let (id, text) = match key.by_id {
         Some(_) => {
-            let (id, text) = secret.expose().split_once(':')?;
+            let (id, text) = secret.expose().rsplit_once(':')?;
             (Some(id.to_owned()).filter(|id| !id.is_empty())?.into(), text)
         }
         None => (None, secret.expose()),

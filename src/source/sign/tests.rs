@@ -16,7 +16,14 @@ fn every_preset_signs_what_it_accepts() {
                     [request_of(vector), Received { headers: Headers::new(), ..request_of(vector) }]
                 {
                     let now = at(vector.now + 1_000_000);
-                    let signed = source.sign(unsigned, now, secret).expect("signed");
+                    let bare = unsigned.headers.iter().next().is_none();
+                    let signed = match source.sign(unsigned, now, secret) {
+                        // What only the provider knows went away with the headers.
+                        Err(why) if bare && why.contains("beside its signature") => continue,
+                        // The provider alone has the private key.
+                        Err(why) if why.starts_with("only the public key is known") => continue,
+                        signed => signed.unwrap_or_else(|why| panic!("{}: {why}", preset.slug)),
+                    };
                     match source.admit(signed, now) {
                         Ok(Admitted::Event(verified)) => {
                             assert_eq!(verified.proof().secret, Some(secret), "{}", preset.slug);

@@ -7,6 +7,7 @@ use crate::received::Received;
 use crate::verify::digest::BodyDigest;
 use crate::verify::field::{Field, spliced};
 use crate::verify::key::Key;
+use crate::verify::signature::Signatures;
 use crate::verify::template::Context;
 
 impl SignedScheme {
@@ -65,8 +66,10 @@ impl SignedScheme {
         ts: Option<&str>,
         key: &Key,
     ) -> Result<String, String> {
-        if self.content.names_beside() {
-            return Err("what this scheme signs stands beside its signature, and only the provider knows it".to_owned());
+        let standing = self.standing(received)?;
+        let mut before = Signatures::default();
+        if let Some(text) = &standing {
+            self.grammar.read(text, &mut before).map_err(|rejection| rejection.detail)?;
         }
         let part = &received.body[part];
         let id = self.id(received, part).map_err(|rejection| rejection.detail)?;
@@ -75,13 +78,34 @@ impl SignedScheme {
             ts: ts.map(str::as_bytes),
             id: id.as_deref(),
             secret: key.secret.expose().as_bytes(),
-            beside: &[],
+            beside: &before.beside,
             time_header: self.time_header(),
         };
         let content = self.content.resolve(received, &context).map_err(|r| r.detail)?;
         let bytes = key.material.sign(&content)?;
         let encoding = self.encodings.first().ok_or("the scheme names no encoding")?;
-        Ok(self.grammar.write(&encoding.encode(&bytes), ts, key.id.as_deref()))
+        let encoded = encoding.encode(&bytes);
+        if before.beside.is_empty() {
+            return Ok(self.grammar.write(&encoded, ts, key.id.as_deref()));
+        }
+        Ok(self.grammar.write_beside(&encoded, ts, &before.beside))
+    }
+
+    /// The signature's text as the request brings it, where values beside it are signed: which they
+    /// are only the caller can know, so they are taken from there.
+    fn standing(&self, received: &Received) -> Result<Option<Vec<u8>>, String> {
+        if !self.content.names_beside() {
+            return Ok(None);
+        }
+        if let From::Field(field) = &self.from
+            && let Ok(Some(text)) = field.read(received)
+        {
+            return Ok(Some(text.into_owned()));
+        }
+        Err(format!(
+            "what this scheme signs stands beside its signature: give {} without one, such as \"t=0,h=x-event-id,v1=00\"",
+            self.from
+        ))
     }
 
     fn put(&self, received: &mut Received, signature: &str) -> Result<(), String> {
