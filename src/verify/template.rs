@@ -86,9 +86,20 @@ impl Template {
         self.leaves().any(|part| matches!(part, Part::Beside(_) | Part::SignedHeaders(_)))
     }
 
-    /// Whether it holds the registered URL, and with it the request's query.
+    /// Whether it holds the registered URL.
+    #[cfg(test)]
     pub(crate) fn has_url(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Url(..) | Part::Contentful(_)))
+    }
+
+    /// Whether it holds the request's query: not when the registered URL has one of its own, which is
+    /// signed in its place.
+    fn has_query(&self) -> bool {
+        self.parts.iter().any(|part| match part {
+            Part::Url(registered, _) => !registered.contains('?'),
+            Part::Contentful(_) => true,
+            _ => false,
+        })
     }
 
     /// Whether it always holds the whole body.
@@ -114,7 +125,7 @@ impl Template {
         }
         match field {
             Field::Form(_) | Field::FormJson(..) if self.parts.contains(&Part::SortedForm) => true,
-            Field::Query(_) if self.has_url() => true,
+            Field::Query(_) if self.has_query() => true,
             _ => self.leaves().any(|part| match part {
                 Part::Field(other, _) => other == field || holds(other, field),
                 _ => false,

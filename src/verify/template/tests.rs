@@ -103,6 +103,9 @@ fn what_is_covered_is_derived() {
     let form = template("{url}{sorted_form}");
     assert!(form.has_field(&field("form:a")) && form.has_field(&field("query:a")));
     assert!(!form.has_body() && form.has_part_of_body());
+    let own = Words { url: Some("https://x/p?own=1"), params: None };
+    let own = Template::parse("{url}{body}", &own).expect("a template");
+    assert!(!own.has_field(&field("query:a")), "the request's query is not signed then");
     assert!(template("{form:p}").has_field(&field("form:p:/x")));
     assert!(!template("{form:p}").has_field(&field("form:q")));
     assert!(template("{?a{query:q}?}{body}").has_field(&field("query:q")));
