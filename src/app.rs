@@ -17,7 +17,7 @@ use crate::handler::{Context, Handler, Outcome, Pattern, Routes, function};
 use crate::http::Stopper;
 use crate::metric::Metrics;
 use crate::source::{Source, Sources};
-use crate::store::{OpenError, Store};
+use crate::store::{OpenError, Store, StoreError};
 use crate::worker::{Callee, WorkerStop};
 
 mod functions;
@@ -85,6 +85,9 @@ pub enum RunError {
     /// A listener ended by itself.
     #[error("a listener ended by itself: {0}")]
     Ended(String),
+    /// What handshakes brought can't be read.
+    #[error("captured secrets can't be read")]
+    Captured(#[source] StoreError),
     /// The cleanup can't be scheduled.
     #[error(transparent)]
     Schedule(#[from] crate::upkeep::ScheduleError),

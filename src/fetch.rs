@@ -26,7 +26,8 @@ const CONNECT: Duration = Duration::from_secs(3);
 /// Asks providers. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Fetcher {
-    client: reqwest::Client,
+    /// Or why there is none: a system without certificates can't ask anybody, and need not.
+    client: Result<reqwest::Client, String>,
     public_only: bool,
 }
 
@@ -35,21 +36,27 @@ pub struct Fetcher {
 #[error("{0}")]
 pub struct FetchError(String);
 
+impl Default for Fetcher {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
 impl Fetcher {
-    /// Makes the client. Fails with a sentence when the system has no certificates to trust.
-    pub fn new() -> Result<Self, String> {
+    /// Makes the client. Where the system has no certificates to trust, every fetch fails.
+    #[must_use]
+    pub fn new() -> Self {
         let client = Self::builder()
             .https_only(true)
             .dns_resolver(Arc::new(PublicOnly { rule: "a fetch from a provider" }));
-        let client = client.build().map_err(|error| causes(&error))?;
-        Ok(Self { client, public_only: true })
+        Self { client: client.build().map_err(|error| causes(&error)), public_only: true }
     }
 
     /// One that also fetches over plain HTTP and from this machine.
     #[cfg(test)]
     pub(crate) fn unguarded() -> Self {
-        let client = Self::builder().tls_certs_only([]).build().expect("a client");
-        Self { client, public_only: false }
+        let client = Self::builder().tls_certs_only([]).build();
+        Self { client: client.map_err(|error| causes(&error)), public_only: false }
     }
 
     fn builder() -> reqwest::ClientBuilder {
@@ -65,13 +72,17 @@ impl Fetcher {
 
     /// Gets a URL. Anything but a 2xx is an error. Dropping the future gives the request up.
     pub async fn get(&self, url: &Url) -> Result<Vec<u8>, FetchError> {
-        self.run(url, self.client.get(url.clone())).await
+        self.run(url, self.client()?.get(url.clone())).await
     }
 
     /// Posts JSON. Anything but a 2xx is an error. Dropping the future gives the request up.
     pub async fn post_json(&self, url: &Url, body: String) -> Result<Vec<u8>, FetchError> {
-        let request = self.client.post(url.clone()).header(CONTENT_TYPE, "application/json");
+        let request = self.client()?.post(url.clone()).header(CONTENT_TYPE, "application/json");
         self.run(url, request.body(body)).await
+    }
+
+    fn client(&self) -> Result<&reqwest::Client, FetchError> {
+        self.client.as_ref().map_err(|why| FetchError(format!("no client can be made: {why}")))
     }
 
     async fn run(
@@ -155,7 +166,7 @@ mod tests {
 
     #[tokio::test]
     async fn neither_plain_http_nor_this_machine_is_asked() {
-        let fetcher = Fetcher::new().expect("a client");
+        let fetcher = Fetcher::new();
         for url in ["https://127.0.0.1:9/", "https://localhost:9/", "http://example.com/"] {
             let error = fetcher.get(&url.parse().expect("a URL")).await.expect_err(url);
             assert!(!error.to_string().contains("refused"), "{error}");

@@ -15,10 +15,12 @@ use crate::verify::Verified;
 
 mod batch;
 mod births;
+mod captures;
 pub mod readmit;
 mod rejections;
 
 pub use births::{Birth, Births};
+pub use captures::{Captures, Capturing, POLL};
 pub use rejections::RejectionKeeper;
 
 /// How much may wait for the database.

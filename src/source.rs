@@ -26,6 +26,7 @@ pub mod identity;
 pub mod reply;
 pub mod sources;
 
+mod capture;
 mod compile;
 mod sign;
 #[cfg(test)]
@@ -34,7 +35,7 @@ mod tests;
 mod vectors;
 
 pub use facts::Facts;
-pub use handshake::Answer;
+pub use handshake::{Answer, Deed};
 pub use preset::Preset;
 pub use reply::{OkReply, Reply};
 pub use sources::Sources;
@@ -105,7 +106,9 @@ pub struct Source {
     allow_ips: Vec<IpNet>,
     methods: Vec<String>,
     content_types: Vec<String>,
+    public_url: Option<String>,
     scheme: Scheme,
+    capture: Option<capture::Capture>,
     reader: identity::Reader,
     handshakes: Vec<handshake::Handshake>,
     reply: Reply,
@@ -114,10 +117,6 @@ pub struct Source {
 
 /// What an accepted request is.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "nearly all are events: a box for each would cost more"
-)]
 pub enum Admitted {
     /// An event, to be recorded.
     Event(Verified),
@@ -171,9 +170,27 @@ impl Source {
     /// readmitted, as an event without its body, and the genuine one would be taken for a copy.
     pub fn conceal(&self, received: &mut Received) {
         self.scheme.conceal(received);
+        // What was to become our secret may be the provider's for another address of ours.
+        for field in self.handshakes.iter().filter_map(|handshake| handshake.captures()) {
+            field.conceal(received);
+        }
     }
 
     fn judge(&self, received: &Received, now: DateTime<Utc>) -> Result<Judged, Rejection> {
+        let proof = match handshake::meet(self, received, now)? {
+            handshake::Met::Handshake(answer) => return Ok(Judged::Handshake(answer)),
+            handshake::Met::Event(proof) => proof,
+        };
+        let identity = self.reader.read(received, &proof)?;
+        Ok(Judged::Event(proof, identity))
+    }
+
+    /// Asks the scheme, with the secrets of this moment.
+    fn verify(
+        &self,
+        received: &Received,
+        now: DateTime<Utc>,
+    ) -> Result<crate::verify::Proof, Rejection> {
         // Our own check as well as the listener's: a readmitted request comes in here only.
         let content_type = received.headers.all("content-type").next();
         let media_type = content_type.and_then(|value| std::str::from_utf8(value).ok());
@@ -182,23 +199,63 @@ impl Source {
             let detail = format!("this source takes only {wanted}");
             return Err(Rejection::new(Code::ContentType, detail));
         }
-        if let Some(answer) = self.handshake(received, false)? {
-            return Ok(Judged::Handshake(answer));
-        }
-        let proof = self.scheme.verify(received, now)?;
-        if let Some(answer) = self.handshake(received, true)? {
-            return Ok(Judged::Handshake(answer));
-        }
-        let identity = self.reader.read(received, &proof)?;
-        Ok(Judged::Event(proof, identity))
+        let learnt = self.capture.as_ref().map(capture::Capture::learnt);
+        let scheme = learnt.as_ref().and_then(|learnt| learnt.scheme()).unwrap_or(&self.scheme);
+        scheme.verify(received, now)
     }
 
-    fn handshake(&self, received: &Received, signed: bool) -> Result<Option<Answer>, Rejection> {
-        self.handshakes
-            .iter()
-            .find(|handshake| handshake.signed == signed && handshake.matches(received))
-            .map(|handshake| handshake.answer(received))
-            .transpose()
+    /// Verifies with the config's secrets and these from now on, in place of those that were captured
+    /// before; tells whether that is news. Fails, without a change, when one of them can't be a
+    /// secret of this source.
+    pub fn learn(&self, captured: &[Secret]) -> Result<bool, String> {
+        self.capture.as_ref().map_or(Ok(false), |capture| capture.learn(captured))
+    }
+
+    /// Whether a handshake may hand it a secret.
+    #[must_use]
+    pub fn captures(&self) -> bool {
+        self.capture.is_some()
+    }
+
+    /// Whether it waits for a handshake that hands it its secret: until then it accepts no event.
+    #[must_use]
+    pub fn is_pending(&self) -> bool {
+        self.capture.as_ref().is_some_and(capture::Capture::is_pending)
+    }
+
+    /// Whether secrets of the config are among those that it verifies with.
+    #[must_use]
+    pub fn is_configured(&self) -> bool {
+        self.capture.as_ref().is_none_or(|capture| !capture.secrets.is_empty())
+    }
+
+    /// Whether a secret that a handshake brings could be one of this source; if not, why.
+    pub fn check_captured(&self, secret: &Secret) -> Result<(), String> {
+        self.capture.as_ref().map_or(Ok(()), |capture| capture.check(secret))
+    }
+
+    /// Whether `shown` is a secret that was captured.
+    fn has_captured(&self, shown: &[u8]) -> bool {
+        self.capture.as_ref().is_some_and(|capture| capture.learnt().holds(shown))
+    }
+
+    /// The registered public URL, when there is one.
+    #[must_use]
+    pub fn public_url(&self) -> Option<&str> {
+        self.public_url.as_deref()
+    }
+
+    /// Paths outside of its own at which a handshake of it stands.
+    pub fn extra_paths(&self) -> impl Iterator<Item = &str> {
+        self.handshakes.iter().filter_map(|handshake| handshake.path())
+    }
+
+    /// Whether a request, of which only the head is there, may turn out to be a handshake.
+    #[must_use]
+    pub fn may_shake(&self, head: &Received) -> bool {
+        let path = handshake::path_of(head);
+        let mut standing = self.handshakes.iter().filter(|it| it.stands_at(self, path));
+        standing.any(|handshake| handshake.may_match(head))
     }
 
     /// Its name.
@@ -249,16 +306,15 @@ impl Source {
         &self.retries
     }
 
-    /// The methods it takes.
+    /// The methods that it takes at this path: those of its events at its own, and those of a
+    /// handshake at the handshake's.
     #[must_use]
-    pub fn methods(&self) -> &[String] {
-        &self.methods
-    }
-
-    /// Whether it takes this method, in upper case.
-    #[must_use]
-    pub fn allows_method(&self, method: &str) -> bool {
-        self.methods.iter().any(|allowed| allowed == method)
+    pub fn methods(&self, path: &str) -> Vec<&str> {
+        if path == self.path || !self.extra_paths().any(|extra| extra == path) {
+            return self.methods.iter().map(String::as_str).collect();
+        }
+        let standing = self.handshakes.iter().filter(|it| it.path() == Some(path));
+        standing.filter_map(|handshake| handshake.method()).collect()
     }
 
     /// Whether it takes requests of this sender. An unknown sender is refused where there is a list.

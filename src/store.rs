@@ -17,6 +17,7 @@ use crate::event::Event;
 use crate::verify::Verified;
 
 pub mod browse;
+pub mod captured;
 pub mod claim;
 pub mod cleanup;
 mod clock;

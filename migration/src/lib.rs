@@ -6,6 +6,7 @@ pub use sea_orm_migration::{MigrationStatus, MigratorTrait};
 
 use sea_orm_migration::prelude::*;
 
+mod captured_secret;
 mod ground;
 mod lean;
 
@@ -16,6 +17,10 @@ pub struct Migrator;
 #[async_trait::async_trait]
 impl MigratorTrait for Migrator {
     fn migrations() -> Vec<Box<dyn MigrationTrait>> {
-        vec![Box::new(ground::Ground), Box::new(lean::Lean)]
+        vec![
+            Box::new(ground::Ground),
+            Box::new(lean::Lean),
+            Box::new(captured_secret::CapturedSecret),
+        ]
     }
 }

@@ -10,11 +10,12 @@ use uuid::Uuid;
 
 use super::{App, BuildError, RunError, Running, probe};
 use crate::config::Config;
+use crate::fetch::Fetcher;
 use crate::handler::Routes;
 use crate::http::admin::{Cleaned, CleanupDoor};
 use crate::http::{self, AdminState, ClockSkew, PublicParts, Readiness};
 use crate::intake::readmit::Readmission;
-use crate::intake::{Birth, Births, Recorder, RecorderParts, RejectionKeeper};
+use crate::intake::{Birth, Births, Captures, Recorder, RecorderParts, RejectionKeeper};
 use crate::metric::Metrics;
 use crate::retry::RetryPolicy;
 use crate::source::Sources;
@@ -69,6 +70,9 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
         app.callees.iter().map(|callee| &callee.name),
     );
     probe::once(&shared.store, &shared.readiness, &shared.skew).await;
+    let captures = Arc::new(Captures::new(shared.store.clone(), Arc::clone(&shared.sources)));
+    // Before the first request: a source that has its secret must not look as if it waited for one.
+    captures.load().await.map_err(RunError::Captured)?;
 
     let intake = TaskTracker::new();
     let intake_closing = CancellationToken::new();
@@ -94,12 +98,19 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
         intake_closing.clone(),
     );
 
-    let public = http::serve_public(&config.server, public_parts(&shared, recorder, keeper))
-        .map_err(|source| RunError::Listen {
-            what: "server.listen",
-            address: config.server.listen,
-            source,
-        })?;
+    let public_parts = PublicParts {
+        sources: Arc::clone(&shared.sources),
+        recorder,
+        keeper,
+        captures: Arc::clone(&captures),
+        fetcher: Fetcher::new(),
+        metrics: shared.metrics.clone(),
+        skew: shared.skew.clone(),
+        readiness: shared.readiness.clone(),
+    };
+    let public = http::serve_public(&config.server, public_parts).map_err(|source| {
+        RunError::Listen { what: "server.listen", address: config.server.listen, source }
+    })?;
     // A cleanup that an operator asked for ends with the scheduled ones, after its current batch.
     let upkeep_stop = CancellationToken::new();
     let admin =
@@ -121,6 +132,8 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
         shared.skew.clone(),
         upkeep_stop.clone(),
     ));
+
+    upkeep.spawn(captures.run(upkeep_stop.clone()));
 
     let worker_stop = WorkerStop::default();
     let worker = tokio::spawn(worker::run(
@@ -176,17 +189,6 @@ fn recorder(
         metrics: shared.metrics.clone(),
     };
     Recorder::start(&config.intake, parts, tracker, closing.clone())
-}
-
-fn public_parts(shared: &Shared, recorder: Recorder, keeper: RejectionKeeper) -> PublicParts {
-    PublicParts {
-        sources: Arc::clone(&shared.sources),
-        recorder,
-        keeper,
-        metrics: shared.metrics.clone(),
-        skew: shared.skew.clone(),
-        readiness: shared.readiness.clone(),
-    }
 }
 
 fn upkeep_parts(

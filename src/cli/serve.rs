@@ -81,6 +81,7 @@ impl From<RunError> for Failure {
         match error {
             RunError::Store(error) => error.into(),
             RunError::Build(error) => Self::Usage(error.to_string()),
+            RunError::Captured(error) => error.into(),
             RunError::Listen { .. } | RunError::Ended(_) | RunError::Schedule(_) => {
                 Self::Failed(chain(&error))
             }

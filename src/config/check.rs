@@ -46,6 +46,21 @@ fn paths(desk: &mut Desk<'_>, drafts: &BTreeMap<&str, Draft>) {
             );
         }
     }
+    for (name, draft) in drafts {
+        let handshakes = draft.settings.spec.handshake.iter().flatten();
+        for path in handshakes.filter_map(|handshake| handshake.when.path.as_deref()) {
+            if let Some(other) = taken.insert(path, name)
+                && other != *name
+            {
+                desk.fault(
+                    &["sources", name, "handshake"],
+                    format!(
+                        "source `{other}` answers at `{path}` too, and only one can: give it a host of its own, or leave out its handshake there"
+                    ),
+                );
+            }
+        }
+    }
 }
 
 fn shared_secrets(desk: &mut Desk<'_>, drafts: &BTreeMap<&str, Draft>) {

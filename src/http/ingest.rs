@@ -27,6 +27,8 @@ use crate::source::{Admitted, Answer, OnIdConflict, Refused, Source};
 use crate::store::{NewRejection, Recorded};
 use crate::verify::{Code, Verified};
 
+mod handshake;
+
 /// A refusal for a stale or future timestamp is doubted when our clock and the database's differ by
 /// more than this.
 const SKEW_MAX: TimeDelta = TimeDelta::seconds(30);
@@ -36,7 +38,7 @@ enum Ending {
     /// It is durable.
     Recorded { event: Uuid, duplicate: bool, conflict: bool },
     /// It asked for an answer and recorded nothing.
-    Handshake(Answer),
+    Handshake(Box<Answer>),
     /// The sender did something wrong; what there is of the request is kept for diagnosis.
     Refused(Problem, Option<Box<Received>>),
     /// We did: it may come again, and isn't counted against the sender.
@@ -118,9 +120,9 @@ impl Visit<'_> {
             Err(fault) => return unread(fault, self.source.max_body(), received),
         }
         received.arrived_at = Utc::now();
-        match self.judge(received) {
+        match self.judge_knowing(received).await {
             Err(ending) => ending,
-            Ok(Admitted::Handshake(answer)) => Ending::Handshake(answer),
+            Ok(Admitted::Handshake(answer)) => self.shake(answer).await,
             Ok(Admitted::Event(verified)) => self.record(verified).await,
         }
     }
@@ -129,19 +131,24 @@ impl Visit<'_> {
     fn cheap_checks(&self, received: &Received) -> Option<Ending> {
         let source = self.source;
         let unread = |problem| Some(Ending::Refused(problem, Some(Box::new(received.clone()))));
-        if !source.allows_method(&received.method) {
+        let may_shake = source.may_shake(received);
+        if !may_shake && !source.methods(self.request.path()).contains(&received.method.as_str()) {
             // A browser or a scanner: nothing in it could become an event, so it isn't kept.
-            let problem = Problem::method(source.methods().join(", "));
-            return Some(Ending::Refused(problem, None));
+            return Some(Ending::Refused(self.method_refused(), None));
         }
         if !source.allows(received.peer) {
             return unread(Problem::ip_denied());
         }
         let kind = self.request.headers().get(CONTENT_TYPE).and_then(|kind| kind.to_str().ok());
-        if !source.allows_content_type(kind) {
+        // A handshake may be of another type than the events are.
+        if !may_shake && !source.allows_content_type(kind) {
             return unread(Problem::content_type());
         }
         None
+    }
+
+    fn method_refused(&self) -> Problem {
+        Problem::method(self.source.methods(self.request.path()).join(", "))
     }
 
     async fn read(&mut self, share: &mut Share) -> Result<Bytes, BodyFault> {
@@ -183,7 +190,11 @@ impl Visit<'_> {
             }
             received.arrived_at = now;
         }
-        let problem = Problem::refused(rejection.code, rejection.detail);
+        if rejection.code == Code::MethodNotAllowed {
+            return Err(Ending::Refused(self.method_refused(), None));
+        }
+        let mut problem = Problem::refused(rejection.code, rejection.detail);
+        problem.status = rejection.status.unwrap_or(problem.status);
         Err(Ending::Refused(problem, Some(Box::new(received))))
     }
 
@@ -233,7 +244,7 @@ impl Visit<'_> {
                 self.flow(if duplicate { metric::DUPLICATE } else { outcome }, took);
                 (outcome, reply::ack(&self.source.reply().ok, duplicate, event))
             }
-            Ending::Handshake(answer) => match reply::handshake(answer) {
+            Ending::Handshake(answer) => match reply::handshake(*answer) {
                 Ok(response) => {
                     self.flow(metric::HANDSHAKE, took);
                     (metric::HANDSHAKE, response)
@@ -276,7 +287,11 @@ impl Visit<'_> {
 
     fn keep(&self, problem: &Problem, received: Option<Box<Received>>) {
         let Some(mut received) = received else { return };
-        let detail = if self.whole {
+        let detail = if problem.code == Code::HandshakeClosed.as_str() {
+            // It may be the secret of another address of ours.
+            self.source.conceal(&mut received);
+            problem.detail.clone()
+        } else if self.whole {
             problem.detail.clone()
         } else {
             self.source.conceal(&mut received);

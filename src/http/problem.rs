@@ -258,13 +258,18 @@ fn usual_status(code: Code) -> u16 {
         | Code::TimestampStale
         | Code::TimestampFuture => 401,
         Code::SignatureMalformed | Code::IdMissing | Code::BodyMalformed => 400,
-        Code::IpDenied => 403,
+        Code::IpDenied | Code::HandshakeRefused | Code::HandshakeClosed => 403,
         Code::UnknownSource => 404,
+        Code::MethodNotAllowed => 405,
         Code::BodyTimeout => 408,
         Code::IdConflict => 409,
         Code::BodyTooLarge => 413,
         Code::ContentType => 415,
-        Code::RateLimited | Code::Overloaded | Code::StoreUnavailable | Code::KeyUnavailable => 503,
+        Code::RateLimited
+        | Code::Overloaded
+        | Code::StoreUnavailable
+        | Code::KeyUnavailable
+        | Code::HandshakeUnavailable => 503,
     }
 }
 
@@ -291,6 +296,9 @@ fn title(code: &str) -> &'static str {
         "overloaded" => "Overloaded",
         "store_unavailable" => "The database is not available",
         "key_unavailable" => "The provider's key is not available",
+        "handshake_refused" => "The handshake is refused",
+        "handshake_closed" => "The source has its secret",
+        "handshake_unavailable" => "The handshake can't be done now",
         "clock_skew" => "Our clock is wrong",
         "not_found" => "Not found",
         "bad_request" => "Bad request",

@@ -13,13 +13,18 @@ use ipnet::IpNet;
 use super::ServerSettings;
 use super::budget::Budget;
 use super::readiness::{ClockSkew, Readiness};
-use crate::intake::{Recorder, RejectionKeeper};
+use crate::fetch::Fetcher;
+use crate::intake::{Captures, Recorder, RejectionKeeper};
 use crate::metric::Metrics;
 use crate::source::Sources;
 
 /// Lines in the log about refused requests, a second and source: the first few tell the story, and
 /// an attacker must not be able to fill the disk. The metrics count them all.
 const REFUSALS_LOGGED: NonZeroU32 = NonZeroU32::MIN;
+
+/// Calls a minute that the handshakes of one source may make us do: who owns an account with the
+/// provider can have it ask for more.
+const CALLS: NonZeroU32 = NonZeroU32::MIN.saturating_add(9);
 
 /// What the public listener is made of.
 #[derive(Debug)]
@@ -30,6 +35,10 @@ pub struct PublicParts {
     pub recorder: Recorder,
     /// Keeps refused requests.
     pub keeper: RejectionKeeper,
+    /// Keeps the secrets that handshakes bring.
+    pub captures: Arc<Captures>,
+    /// Calls what a handshake asks us to call.
+    pub fetcher: Fetcher,
     /// Where to count.
     pub metrics: Metrics,
     /// The database's clock against ours, kept up to date by a chore.
@@ -43,6 +52,8 @@ pub(super) struct PublicState {
     pub(super) sources: Arc<Sources>,
     pub(super) recorder: Recorder,
     pub(super) keeper: RejectionKeeper,
+    pub(super) captures: Arc<Captures>,
+    pub(super) fetcher: Fetcher,
     pub(super) metrics: Metrics,
     pub(super) skew: ClockSkew,
     pub(super) budget: Budget,
@@ -57,6 +68,8 @@ struct Limits {
     failures: Option<DefaultDirectRateLimiter>,
     /// Lines in the log about them.
     log: DefaultDirectRateLimiter,
+    /// Calls that its handshakes ask for.
+    calls: DefaultDirectRateLimiter,
 }
 
 impl PublicState {
@@ -70,7 +83,8 @@ impl PublicState {
                     .and_then(NonZeroU32::new)
                     .map(|limit| RateLimiter::direct(Quota::per_second(limit)));
                 let log = RateLimiter::direct(Quota::per_second(REFUSALS_LOGGED));
-                (source.name().clone(), Limits { failures, log })
+                let calls = RateLimiter::direct(Quota::per_minute(CALLS));
+                (source.name().clone(), Limits { failures, log, calls })
             })
             .collect();
         Self {
@@ -78,6 +92,8 @@ impl PublicState {
             sources: parts.sources,
             recorder: parts.recorder,
             keeper: parts.keeper,
+            captures: parts.captures,
+            fetcher: parts.fetcher,
             metrics: parts.metrics,
             skew: parts.skew,
             trusted_proxies: settings.trusted_proxies.clone(),
@@ -93,6 +109,11 @@ impl PublicState {
             .get(source)
             .and_then(|limits| limits.failures.as_ref())
             .is_none_or(|limiter| limiter.check().is_ok())
+    }
+
+    /// Whether a handshake of this source may make us call somebody now.
+    pub(super) fn may_call(&self, source: &Name) -> bool {
+        self.limits.get(source).is_some_and(|limits| limits.calls.check().is_ok())
     }
 
     /// Whether one more refusal of this source goes to the log now.

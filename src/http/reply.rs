@@ -96,6 +96,7 @@ mod tests {
             content_type: Some("text/plain".to_owned()),
             headers: vec![("x-echo".to_owned(), "a\r\nb: c".to_owned())],
             body: bytes::Bytes::from_static(b"challenge"),
+            first: None,
         };
         let problem = handshake(answer).expect_err("an unfit header");
         assert_eq!((problem.status, problem.code), (400, "body_malformed"));

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::SourceSettings;
+use super::capture::Capture;
 use super::identity::Reader;
 use super::spec::SchemeSpec;
 use super::{Source, handshake, reply};
@@ -13,7 +14,7 @@ use crate::verify::template::Words;
 
 mod clock;
 mod event;
-mod key;
+pub(super) mod key;
 mod scheme;
 mod signature;
 mod signed;
@@ -44,6 +45,7 @@ impl Faults {
 }
 
 /// What schemes are compiled with.
+#[derive(Clone, Copy)]
 pub(super) struct Surroundings<'a> {
     /// The source's; `None` when only the facts are wanted, as for `provider show`.
     pub(super) secrets: Option<&'a [Secret]>,
@@ -68,8 +70,12 @@ impl<'a> Surroundings<'a> {
 pub(super) fn compile(settings: SourceSettings, strict: bool) -> Result<Source, Vec<String>> {
     let mut faults = Faults::default();
     let spec = &settings.spec;
+    let captures =
+        spec.handshake.iter().flatten().any(|handshake| handshake.capture_secret.is_some());
+    // A source that is handed its secret has none to begin with.
+    let awaits = captures && settings.secrets.is_empty();
     let surroundings = Surroundings {
-        secrets: Some(&settings.secrets),
+        secrets: (!awaits).then_some(settings.secrets.as_slice()),
         tolerance: settings.tolerance,
         url: settings.public_url.as_deref(),
         params: Some(&settings.params),
@@ -88,9 +94,16 @@ pub(super) fn compile(settings: SourceSettings, strict: bool) -> Result<Source, 
         .cloned()
         .collect();
     let reader = reader(spec, scheme.as_ref(), group.as_str(), &ignore, &mut faults);
-    let handshakes = handshake::compile(spec.handshake.as_deref().unwrap_or_default(), &mut faults);
-    let reply = reply::compile(spec.reply.as_ref(), &mut faults);
     let methods = methods(spec.methods.as_deref(), &mut faults);
+    let around = handshake::Around {
+        verify: spec.verify.as_ref(),
+        surroundings: &surroundings,
+        methods: &methods,
+        path: &settings.path,
+    };
+    let handshakes =
+        handshake::compile(spec.handshake.as_deref().unwrap_or_default(), &around, &mut faults);
+    let reply = reply::compile(spec.reply.as_ref(), &mut faults);
     if !settings.path.starts_with('/') {
         faults.push("path", format!("`{}` is not a path: it begins with `/`", settings.path));
     }
@@ -102,6 +115,14 @@ pub(super) fn compile(settings: SourceSettings, strict: bool) -> Result<Source, 
         faults.push("retries", "`none` and a horizon or schedule contradict each other");
     }
     let content_types = spec.content_types.clone().unwrap_or_default();
+    let capture = spec.verify.clone().filter(|_| captures).map(|verify| Capture {
+        verify,
+        secrets: settings.secrets.clone(),
+        tolerance: settings.tolerance,
+        url: settings.public_url.clone(),
+        params: settings.params.clone(),
+        learnt: std::sync::RwLock::default(),
+    });
     match (scheme, reader) {
         (Some(scheme), Some(reader)) if faults.0.is_empty() => Ok(Source {
             name: settings.name,
@@ -113,7 +134,9 @@ pub(super) fn compile(settings: SourceSettings, strict: bool) -> Result<Source, 
             allow_ips: settings.allow_ips,
             methods,
             content_types: content_types.iter().map(|t| t.trim().to_ascii_lowercase()).collect(),
+            public_url: settings.public_url,
             scheme,
+            capture,
             reader,
             handshakes,
             reply,

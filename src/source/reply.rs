@@ -43,13 +43,17 @@ impl Reply {
             Code::RateLimited
             | Code::Overloaded
             | Code::StoreUnavailable
-            | Code::KeyUnavailable => self.overload,
+            | Code::KeyUnavailable
+            | Code::HandshakeUnavailable => self.overload,
             Code::BodyTooLarge
             | Code::BodyTimeout
             | Code::ContentType
             | Code::UnknownSource
             | Code::IdConflict
-            | Code::IpDenied => None,
+            | Code::IpDenied
+            | Code::MethodNotAllowed
+            | Code::HandshakeRefused
+            | Code::HandshakeClosed => None,
         }
     }
 }
@@ -72,7 +76,7 @@ pub(super) fn compile(spec: Option<&ReplySpec>, faults: &mut Faults) -> Reply {
             faults.push(path, fault);
         }
     }
-    if ok.body.as_deref().is_none_or(str::is_empty) && ok.content_type.is_some() {
+    if ok.body.is_none() && ok.content_type.is_some() {
         faults.push("reply.ok.type", "there is no body for it to describe: give `body`");
     }
     Reply {

@@ -21,6 +21,11 @@ impl Sources {
         for (at, source) in list.iter().enumerate() {
             by_path.entry(source.path().to_owned()).or_insert(at);
         }
+        for (at, source) in list.iter().enumerate() {
+            for path in source.extra_paths() {
+                by_path.entry(path.to_owned()).or_insert(at);
+            }
+        }
         Self { list, by_path }
     }
 

@@ -41,11 +41,19 @@ pub enum Code {
     StoreUnavailable,
     /// The provider's public key can't be fetched.
     KeyUnavailable,
+    /// A method that the source takes for a handshake only, or not at all.
+    MethodNotAllowed,
+    /// A handshake that doesn't show what it must.
+    HandshakeRefused,
+    /// A handshake that would bring a secret to a source that has one.
+    HandshakeClosed,
+    /// What a handshake asks us to do can't be done now.
+    HandshakeUnavailable,
 }
 
 impl Code {
     /// Every code, in the contract's order.
-    pub const ALL: [Self; 18] = [
+    pub const ALL: [Self; 22] = [
         Self::SignatureMissing,
         Self::SignatureMalformed,
         Self::SignatureMismatch,
@@ -64,6 +72,10 @@ impl Code {
         Self::Overloaded,
         Self::StoreUnavailable,
         Self::KeyUnavailable,
+        Self::MethodNotAllowed,
+        Self::HandshakeRefused,
+        Self::HandshakeClosed,
+        Self::HandshakeUnavailable,
     ];
 
     /// The stable text.
@@ -88,6 +100,10 @@ impl Code {
             Self::Overloaded => "overloaded",
             Self::StoreUnavailable => "store_unavailable",
             Self::KeyUnavailable => "key_unavailable",
+            Self::MethodNotAllowed => "method_not_allowed",
+            Self::HandshakeRefused => "handshake_refused",
+            Self::HandshakeClosed => "handshake_closed",
+            Self::HandshakeUnavailable => "handshake_unavailable",
         }
     }
 }
@@ -106,13 +122,22 @@ pub struct Rejection {
     /// The reason in a sentence. Names what the source's settings name, never a value that the
     /// request brought, and never what the right signature was.
     pub detail: String,
+    /// The status that the source's settings name for this very refusal.
+    pub status: Option<u16>,
 }
 
 impl Rejection {
     /// Joins a code with its reason.
     #[must_use]
     pub fn new(code: Code, detail: impl Into<String>) -> Self {
-        Self { code, detail: detail.into() }
+        Self { code, detail: detail.into(), status: None }
+    }
+
+    /// The same with a status of its own.
+    #[must_use]
+    pub fn with_status(mut self, status: u16) -> Self {
+        self.status = Some(status);
+        self
     }
 }
 

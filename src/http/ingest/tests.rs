@@ -13,9 +13,10 @@ use tokio::net::TcpStream;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::fetch::Fetcher;
 use crate::handler::Routes;
 use crate::http::{ClockSkew, PublicParts, Readiness, ServerSettings, Stopper, serve_public};
-use crate::intake::{IntakeSettings, Recorder, RecorderParts, RejectionKeeper};
+use crate::intake::{Captures, IntakeSettings, Recorder, RecorderParts, RejectionKeeper};
 use crate::metric::Metrics;
 use crate::received::{Headers, Received};
 use crate::secret::Secret;
@@ -101,6 +102,8 @@ impl Door {
             sources: Arc::clone(&sources),
             recorder: Recorder::start(&intake, parts, &tasks, closing.clone()),
             keeper: RejectionKeeper::start(store.clone(), metrics.clone(), &tasks, closing.clone()),
+            captures: Arc::new(Captures::new(store.clone(), Arc::clone(&sources))),
+            fetcher: Fetcher::unguarded(),
             metrics: metrics.clone(),
             skew: skew.clone(),
             readiness: Readiness::new(),

@@ -67,6 +67,31 @@ pub(super) fn keys(
     keys
 }
 
+/// The id and the bytes of the first key of the first scheme that makes a MAC, or of the first secret
+/// as text where none does: what a handshake's answer is signed by.
+pub(in crate::source) fn first_hmac(
+    verify: Option<&SchemeSpec>,
+    surroundings: &Surroundings<'_>,
+) -> Result<(Option<String>, Vec<u8>), String> {
+    let spec = verify.and_then(first_with_mac);
+    let key = spec.and_then(|spec| spec.key.clone()).unwrap_or_default();
+    let at = key.secrets.as_ref().and_then(|positions| positions.first()).copied().unwrap_or(0);
+    let secret = surroundings.secrets.and_then(|secrets| secrets.get(at));
+    let secret = secret.ok_or("needs a secret in the config")?;
+    let (id, text) = bare(secret, &key).ok_or("needs a secret that is written \"id:key\"")?;
+    let utf8 = OneOrMore::One(KeyDecode::Utf8);
+    let words = key.decode.as_ref().unwrap_or(&utf8).as_slice();
+    let bytes = words.iter().find_map(|word| decoded(&text, *word));
+    Ok((id, bytes.ok_or_else(|| unreadable(words))?))
+}
+
+fn first_with_mac(spec: &SchemeSpec) -> Option<&SchemeSpec> {
+    if spec.hmac.is_some() {
+        return Some(spec);
+    }
+    spec.any.iter().flatten().chain(spec.all.iter().flatten()).find_map(first_with_mac)
+}
+
 /// Whether the words suit the algorithm.
 fn suit(
     algorithm: Algorithm,

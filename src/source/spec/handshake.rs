@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use schemars::JsonSchema;
 use serde::{Deserialize, Serialize};
 
-/// A request that is answered and not recorded.
+/// A request that is answered and not recorded. Of several that a request could be, it is the first.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct HandshakeSpec {
@@ -23,16 +23,19 @@ pub struct HandshakeSpec {
     /// `"query:hub.verify_token" = "{param:verify_token}"`.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub check: BTreeMap<String, String>,
-    /// The status when `check` fails. 403 when absent.
+    /// The status when `check` fails, or when `callout` names a URL that may not be called. 403 when
+    /// absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub refuse: Option<u16>,
-    /// Where the secret stands that the source will verify with from now on.
+    /// Where the secret stands that the source will verify with from now on. Kept in the database, and
+    /// checked as a configured one is. Only with `only_while = "pending"` and `signed = false`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub capture_secret: Option<String>,
     /// The state of the source in which it counts.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub only_while: Option<SourceState>,
-    /// A URL that the request names, and that must be fetched for the address to be confirmed.
+    /// A URL that the request names, and that must be fetched for the address to be confirmed. Only of
+    /// a signed request. What can't be fetched is answered 503.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub callout: Option<CalloutSpec>,
     /// The answer.
@@ -58,18 +61,21 @@ pub enum SourceState {
 pub struct CalloutSpec {
     /// Where it stands.
     pub url_from: String,
-    /// Hosts that it may be fetched from, such as `sns.*.amazonaws.com`.
+    /// Hosts that it may be fetched from. A leading `*.` stands for one or more labels; elsewhere a `*`
+    /// stands for some characters of one label: `sns.us-*.amazonaws.com`.
     pub hosts: Vec<String>,
 }
 
-/// What a handshake looks like. A value of `"*"` means "is there, whatever it says".
+/// What a handshake looks like. A value of `"*"` means "is there, whatever it says", and one of
+/// `"*hex{20,32}"` "is there, and is so many hex digits in lower case".
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct MatchSpec {
-    /// The method; any allowed one when absent.
+    /// The method; any allowed one when absent. One that isn't among the source's `methods` is taken
+    /// for this handshake only.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub method: Option<String>,
-    /// A path of its own, outside of the source's.
+    /// A path of its own, outside of the source's: only this handshake is taken there.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub path: Option<String>,
     /// Headers and their values.
@@ -96,15 +102,19 @@ pub struct HandshakeReplySpec {
     /// 200 when absent.
     #[serde(default = "ok")]
     pub status: u16,
-    /// Such as `text/plain`.
+    /// `text/plain` when absent, or nothing where there is no body.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub content_type: Option<String>,
     /// Further headers; values are templates.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub headers: BTreeMap<String, String>,
-    /// A template over `{body}`, `{query.x}`, `{header.x}`, `{form.x}`, `{body./x}`, `{param.x}`,
-    /// `{key_id}` (of the first secret), `{json:query.x}` (as a JSON text, in quotes),
-    /// `{hmac:sha256:hex:query.x}` (by the source's first secret), `{sha256:hex:param.x}`.
+    /// A template; `{{` and `}}` stand for braces. Its values are `{body}` (whole), `{query.x}`,
+    /// `{header.x}`, `{form.x}`, `{body./x}`, `{param.x}` and `{key_id}` (of the first secret that is
+    /// written `id:key`). Behind `json:` it is a JSON text, in quotes, and in a JSON answer nothing
+    /// else but `{body}` alone may stand; behind `hmac:sha256:hex:` (or `sha1`, `sha384`, `sha512`;
+    /// `base64`, `base64url`) its MAC by the source's first secret, and behind `sha256:hex:` its hash.
+    /// An unsigned handshake has only what looks like a challenge signed: up to 64 letters, digits
+    /// and `-_=+/.`.
     #[serde(default)]
     pub body: String,
 }
