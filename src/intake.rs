@@ -26,7 +26,7 @@ pub use rejections::RejectionKeeper;
 /// How much may wait for the database.
 #[derive(Debug, Clone)]
 pub struct IntakeSettings {
-    /// Events that may wait; full means 503.
+    /// Events that may wait, those of one request as one; full means 503.
     pub queue_events: usize,
     /// Bytes of bodies that may wait at once; full means 503.
     pub queue_bytes: usize,
@@ -39,18 +39,27 @@ pub struct IntakeSettings {
 pub struct Recorder {
     queue: mpsc::Sender<Waiting>,
     bytes: Arc<Semaphore>,
+    budget: usize,
     routes: Arc<Routes>,
     retention: Retention,
     deadline: Duration,
 }
 
-/// An event that waits for its commit, and who waits with it.
+/// What waits for its commit, and who waits with it.
 #[derive(Debug)]
 struct Waiting {
-    event: NewEvent,
-    answer: oneshot::Sender<Result<Recorded, StoreError>>,
-    /// Given back when the event leaves the queue's memory.
+    submitted: Submitted,
+    /// Given back when it leaves the queue's memory.
     _bytes: OwnedSemaphorePermit,
+}
+
+/// What was submitted, and where its answer goes.
+#[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are one: a box for each would cost more")]
+enum Submitted {
+    One(NewEvent, oneshot::Sender<Result<Recorded, StoreError>>),
+    /// Recorded together or not at all.
+    Many(Vec<NewEvent>, oneshot::Sender<Result<Vec<Recorded>, StoreError>>),
 }
 
 /// Why an event is not durable, or not known to be.
@@ -95,9 +104,11 @@ impl Recorder {
         closing: CancellationToken,
     ) -> Self {
         let (queue, waiting) = mpsc::channel(settings.queue_events.max(1));
+        let budget = settings.queue_bytes.min(Semaphore::MAX_PERMITS);
         let recorder = Self {
             queue,
-            bytes: Arc::new(Semaphore::new(settings.queue_bytes.min(Semaphore::MAX_PERMITS))),
+            bytes: Arc::new(Semaphore::new(budget)),
+            budget,
             routes: Arc::clone(&parts.routes),
             retention: parts.retention,
             deadline: settings.ack_deadline,
@@ -110,15 +121,47 @@ impl Recorder {
     ///
     /// Waits at most the ack deadline. Cancel-safe: dropping the future does not stop the recording.
     pub async fn submit(&self, verified: Verified) -> Result<Recorded, SubmitError> {
-        let size = u32::try_from(verified.body().len()).unwrap_or(u32::MAX);
-        let bytes = Arc::clone(&self.bytes)
-            .try_acquire_many_owned(size)
-            .map_err(|_| SubmitError::Overloaded)?;
+        let bytes = verified.body().len();
         let event = new_event(verified, &self.routes, self.retention);
         let (answer, answered) = oneshot::channel();
-        self.queue
-            .try_send(Waiting { event, answer, _bytes: bytes })
+        self.enqueue(Submitted::One(event, answer), bytes)?;
+        self.answer(answered).await
+    }
+
+    /// Records the events of one request and returns when all are durable, in their order. They are
+    /// recorded together or not at all.
+    ///
+    /// As [`Recorder::submit`] else. Larger than the whole budget of bytes, they wait until nothing
+    /// else does.
+    pub async fn submit_all(&self, verified: Vec<Verified>) -> Result<Vec<Recorded>, SubmitError> {
+        // Most batches have one event, and the usual way is the shortest.
+        let verified = match <[Verified; 1]>::try_from(verified) {
+            Ok([one]) => return self.submit(one).await.map(|recorded| vec![recorded]),
+            Err(several) => several,
+        };
+        let size = |one: &Verified| one.body().len() + one.received().headers.as_bytes().len();
+        let bytes: usize = verified.iter().map(size).sum();
+        let event = |one| new_event(one, &self.routes, self.retention);
+        let events = verified.into_iter().map(event).collect();
+        let (answer, answered) = oneshot::channel();
+        self.enqueue(Submitted::Many(events, answer), bytes.min(self.budget))?;
+        self.answer(answered).await
+    }
+
+    fn enqueue(&self, submitted: Submitted, bytes: usize) -> Result<(), SubmitError> {
+        let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+        let bytes = Arc::clone(&self.bytes)
+            .try_acquire_many_owned(bytes)
             .map_err(|_| SubmitError::Overloaded)?;
+        self.queue
+            .try_send(Waiting { submitted, _bytes: bytes })
+            .map_err(|_| SubmitError::Overloaded)
+    }
+
+    async fn answer<T>(
+        &self,
+        answered: oneshot::Receiver<Result<T, StoreError>>,
+    ) -> Result<T, SubmitError> {
         match tokio::time::timeout(self.deadline, answered).await {
             Ok(Ok(Ok(recorded))) => Ok(recorded),
             Ok(Ok(Err(StoreError::Transient(error)))) => {

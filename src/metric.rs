@@ -29,6 +29,9 @@ pub const CONFLICT: &str = "conflict";
 /// The outcome of a request that was answered by a handshake and recorded nothing.
 pub const HANDSHAKE: &str = "handshake";
 
+/// The outcome of a request that is a batch without any event.
+pub const EMPTY: &str = "empty";
+
 static METADATA: Metadata<'static> = Metadata::new("hookonce", metrics::Level::INFO, None);
 
 /// The figures of one app. Cheap to clone; every method is quick and never waits on I/O.
@@ -54,6 +57,8 @@ struct Inner {
 struct SourceMeters {
     accepted: Counter,
     duplicate: Counter,
+    /// Events that were recorded for the first time.
+    events: Counter,
     seconds: Histogram,
     last_accepted: Gauge,
     /// By the position of the secret; those of later positions are looked up.
@@ -155,7 +160,7 @@ impl Metrics {
     }
 
     /// Counts a request to a known source by its outcome: [`ACCEPTED`], [`DUPLICATE`],
-    /// [`CONFLICT`], [`HANDSHAKE`] or a problem's code. `took` runs from the whole head to the
+    /// [`CONFLICT`], [`EMPTY`], [`HANDSHAKE`] or a problem's code. `took` runs from the whole head to the
     /// answer.
     pub fn intake(&self, source: &Name, outcome: &'static str, took: Duration) {
         let meters = self.source(source);
@@ -167,8 +172,23 @@ impl Metrics {
                 .counter(names::INTAKE, &[("source", source.as_str()), ("outcome", other)])
                 .increment(1),
         }
-        if matches!(outcome, ACCEPTED | DUPLICATE | CONFLICT) {
+        if matches!(outcome, ACCEPTED | DUPLICATE | CONFLICT | EMPTY) {
             meters.last_accepted.set(unix_seconds(SystemTime::now()));
+        }
+    }
+
+    /// Counts the events of a request by what became of each: [`ACCEPTED`], [`DUPLICATE`] or
+    /// [`CONFLICT`].
+    pub fn events(&self, source: &Name, outcome: &'static str, events: usize) {
+        if events == 0 {
+            return;
+        }
+        let events = u64::try_from(events).unwrap_or(u64::MAX);
+        match outcome {
+            ACCEPTED => self.source(source).events.increment(events),
+            other => self
+                .counter(names::EVENTS, &[("source", source.as_str()), ("outcome", other)])
+                .increment(events),
         }
     }
 
@@ -290,6 +310,7 @@ impl Metrics {
             SourceMeters {
                 accepted: self.counter(names::INTAKE, &[source, ("outcome", ACCEPTED)]),
                 duplicate: self.counter(names::INTAKE, &[source, ("outcome", DUPLICATE)]),
+                events: self.counter(names::EVENTS, &[source, ("outcome", ACCEPTED)]),
                 seconds: self.histogram(names::INTAKE_SECONDS, &[source]),
                 last_accepted: self.gauge(names::SOURCE_LAST_ACCEPTED, &[source]),
                 verified: std::array::from_fn(|position| {

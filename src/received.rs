@@ -24,6 +24,21 @@ pub struct Received {
     pub arrived_at: DateTime<Utc>,
 }
 
+impl Received {
+    /// The same request with another body: one event of a batch.
+    #[must_use]
+    pub fn with_body(&self, body: Bytes) -> Self {
+        Self {
+            method: self.method.clone(),
+            target: self.target.clone(),
+            headers: self.headers.clone(),
+            body,
+            peer: self.peer,
+            arrived_at: self.arrived_at,
+        }
+    }
+}
+
 /// Header lines: names in lower case, values byte for byte (they need not be UTF-8).
 ///
 /// The order is that in which they were pushed. Lines of one name keep the order of the wire; between

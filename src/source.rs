@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use crate::received::Received;
 use crate::secret::Secret;
 use crate::verify::scheme::Scheme;
-use crate::verify::{Code, Rejection, Verified};
+use crate::verify::{Code, Proof, Rejection, Verified};
 
 pub mod catalog;
 pub mod preset;
@@ -39,6 +39,8 @@ pub use handshake::{Answer, Deed};
 pub use preset::Preset;
 pub use reply::{OkReply, Reply};
 pub use sources::Sources;
+
+use identity::Reading;
 
 /// Everything that a source is made of; built by the config or by an embedder.
 #[derive(Debug, Clone)]
@@ -120,6 +122,10 @@ pub struct Source {
 pub enum Admitted {
     /// An event, to be recorded.
     Event(Verified),
+    /// The events of a source whose requests are split, to be recorded together: at least one.
+    Events(Vec<Verified>),
+    /// A batch without any event, to be acked: there is nothing to record.
+    Empty,
     /// A handshake, to be answered and not recorded.
     Handshake(Answer),
 }
@@ -152,15 +158,32 @@ impl Source {
     /// body for each secret, and one of the JSON scanner.
     pub fn admit(&self, received: Received, now: DateTime<Utc>) -> Result<Admitted, Box<Refused>> {
         match self.judge(&received, now) {
-            Ok(Judged::Event(proof, identity)) => {
+            Ok(Judged::Read(proof, reading)) => {
                 let mut received = received;
                 // The token did its work: kept with each event, it would lie in the database, in its
                 // dumps, and before everybody who may look at an event.
                 self.conceal(&mut received);
-                Ok(Admitted::Event(Verified::new(proof, self.name.clone(), identity, received)))
+                Ok(self.admitted(proof, reading, received))
             }
             Ok(Judged::Handshake(answer)) => Ok(Admitted::Handshake(answer)),
             Err(rejection) => Err(Box::new(Refused { rejection, received })),
+        }
+    }
+
+    fn admitted(&self, proof: Proof, reading: Reading, received: Received) -> Admitted {
+        match reading {
+            Reading::One(identity) => {
+                Admitted::Event(Verified::new(proof, self.name.clone(), identity, received))
+            }
+            Reading::Many(events) => {
+                let verified = |(identity, body)| {
+                    let received = received.with_body(body);
+                    let proof = proof.of_same_request();
+                    Verified::new(proof, self.name.clone(), identity, received)
+                };
+                Admitted::Events(events.into_iter().map(verified).collect())
+            }
+            Reading::Empty => Admitted::Empty,
         }
     }
 
@@ -181,16 +204,12 @@ impl Source {
             handshake::Met::Handshake(answer) => return Ok(Judged::Handshake(answer)),
             handshake::Met::Event(proof) => proof,
         };
-        let identity = self.reader.read(received, &proof)?;
-        Ok(Judged::Event(proof, identity))
+        let reading = self.reader.read(received, &proof)?;
+        Ok(Judged::Read(proof, reading))
     }
 
     /// Asks the scheme, with the secrets of this moment.
-    fn verify(
-        &self,
-        received: &Received,
-        now: DateTime<Utc>,
-    ) -> Result<crate::verify::Proof, Rejection> {
+    fn verify(&self, received: &Received, now: DateTime<Utc>) -> Result<Proof, Rejection> {
         // Our own check as well as the listener's: a readmitted request comes in here only.
         let content_type = received.headers.all("content-type").next();
         let media_type = content_type.and_then(|value| std::str::from_utf8(value).ok());
@@ -294,6 +313,12 @@ impl Source {
         self.on_id_conflict
     }
 
+    /// Whether one request can be several events.
+    #[must_use]
+    pub fn splits(&self) -> bool {
+        self.reader.split.is_some()
+    }
+
     /// Answers that the provider wants other than the usual ones.
     #[must_use]
     pub fn reply(&self) -> &Reply {
@@ -344,6 +369,6 @@ impl Source {
 }
 
 enum Judged {
-    Event(crate::verify::Proof, crate::verify::Identity),
+    Read(Proof, Reading),
     Handshake(Answer),
 }

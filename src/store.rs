@@ -257,6 +257,16 @@ pub enum Recorded {
     },
 }
 
+impl Recorded {
+    /// The id under which it is durable.
+    #[must_use]
+    pub fn event(&self) -> Uuid {
+        match self {
+            Self::Fresh { event, .. } | Self::Duplicate { event, .. } => *event,
+        }
+    }
+}
+
 /// Leased to this worker under `epoch`, until the lease lapses.
 #[derive(Debug)]
 #[must_use]

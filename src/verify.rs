@@ -62,6 +62,11 @@ impl Proof {
         Self { claims, ..self }
     }
 
+    /// The same evidence, for another event of the same request.
+    pub(crate) fn of_same_request(&self) -> Self {
+        Self { secret: self.secret, signed_id: self.signed_id.clone(), _mint: () }
+    }
+
     /// The id that the accepting scheme signed, when it signs one. A scheme with several ways in
     /// gives the id of the way that was taken: an id from a way that was not taken isn't signed.
     #[must_use]

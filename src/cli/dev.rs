@@ -94,6 +94,7 @@ struct Flow {
     kind: String,
     event_id: String,
     bytes: Option<u64>,
+    events: u64,
     status: String,
     handler: String,
     outcome: String,
@@ -120,8 +121,10 @@ impl Visit for Flow {
     }
 
     fn record_u64(&mut self, field: &Field, value: u64) {
-        if field.name() == "bytes" {
-            self.bytes = Some(value);
+        match field.name() {
+            "bytes" => self.bytes = Some(value),
+            "events" => self.events = value,
+            _ => {}
         }
     }
 
@@ -154,6 +157,7 @@ impl Flow {
             match self.status.as_str() {
                 "accepted" => ("→".to_owned(), &self.source, self.status.clone()),
                 "duplicate" => ("=".to_owned(), &self.source, "duplicate, answered 200".to_owned()),
+                "empty" => ("~".to_owned(), &self.source, "empty, answered".to_owned()),
                 "handshake" => ("~".to_owned(), &self.source, "handshake, answered".to_owned()),
                 code => {
                     let mark = "✗".if_supports_color(out, |mark| mark.red()).to_string();
@@ -169,11 +173,14 @@ impl Flow {
         };
         let took =
             if self.status == "duplicate" { String::new() } else { format!("{:.1} ms", self.ms) };
+        let mut id = plain(&self.event_id);
+        if self.events > 1 {
+            id = format!("{id} and {} more", self.events - 1);
+        }
         let line = format!(
-            "{time}  {mark}  {:<8}  {:<28}  {:<30}  {size:>8}  {said:<10} {took:>8}",
+            "{time}  {mark}  {:<8}  {:<28}  {id:<30}  {size:>8}  {said:<10} {took:>8}",
             plain(who),
             plain(&self.kind),
-            plain(&self.event_id),
         );
         line.trim_end().to_owned()
     }

@@ -20,14 +20,14 @@ use super::peer::peer;
 use super::problem::Problem;
 use super::public::PublicState;
 use super::reply;
-use crate::intake::SubmitError;
 use crate::metric;
 use crate::received::Received;
-use crate::source::{Admitted, Answer, OnIdConflict, Refused, Source};
-use crate::store::{NewRejection, Recorded};
-use crate::verify::{Code, Verified};
+use crate::source::{Admitted, Answer, Refused, Source};
+use crate::store::NewRejection;
+use crate::verify::Code;
 
 mod handshake;
+mod record;
 
 /// A refusal for a stale or future timestamp is doubted when our clock and the database's differ by
 /// more than this.
@@ -37,6 +37,10 @@ const SKEW_MAX: TimeDelta = TimeDelta::seconds(30);
 enum Ending {
     /// It is durable.
     Recorded { event: Uuid, duplicate: bool, conflict: bool },
+    /// The events of a source whose requests are split are: all of them, in their order.
+    RecordedAll { events: Vec<Uuid>, duplicate: bool, conflict: bool },
+    /// It is a batch without any event.
+    Empty,
     /// It asked for an answer and recorded nothing.
     Handshake(Box<Answer>),
     /// The sender did something wrong; what there is of the request is kept for diagnosis.
@@ -56,6 +60,7 @@ struct Visit<'a> {
     bytes: usize,
     event_id: String,
     kind: String,
+    events: usize,
 }
 
 /// Receives whatever comes to the public listener, but for the probes.
@@ -81,6 +86,7 @@ pub(super) async fn receive(
         bytes: 0,
         event_id: String::new(),
         kind: String::new(),
+        events: 0,
     };
     // A panic would close the connection without an answer. The sender would come again, but would
     // see a broken pipe in place of a 503, and nobody here would know.
@@ -120,10 +126,19 @@ impl Visit<'_> {
             Err(fault) => return unread(fault, self.source.max_body(), received),
         }
         received.arrived_at = Utc::now();
+        // Of a batch that is refused once it was recorded, the whole is kept and not its parts.
+        let keeps = self.source.splits() && self.may_refuse_later();
+        let whole = keeps.then(|| {
+            let mut whole = received.clone();
+            self.source.conceal(&mut whole);
+            Box::new(whole)
+        });
         match self.judge_knowing(received).await {
             Err(ending) => ending,
             Ok(Admitted::Handshake(answer)) => self.shake(answer).await,
             Ok(Admitted::Event(verified)) => self.record(verified).await,
+            Ok(Admitted::Events(verified)) => self.record_all(verified, whole).await,
+            Ok(Admitted::Empty) => Ending::Empty,
         }
     }
 
@@ -198,51 +213,23 @@ impl Visit<'_> {
         Err(Ending::Refused(problem, Some(Box::new(received))))
     }
 
-    async fn record(&mut self, verified: Verified) -> Ending {
-        self.event_id.clone_from(&verified.identity().event_id);
-        self.kind.clone_from(&verified.identity().kind);
-        self.state.metrics.verified(self.source.name(), verified.proof().secret);
-        // Needed only when a conflict is refused, and then the other body must be kept.
-        let rejects = self.source.on_id_conflict() == OnIdConflict::Reject;
-        let copy = rejects.then(|| Box::new(verified.received().clone()));
-        // The recorder keeps the ack deadline. Recording goes on when it stops waiting, and a retry
-        // will find the event.
-        match self.state.recorder.submit(verified).await {
-            Ok(Recorded::Fresh { event, .. }) => {
-                Ending::Recorded { event, duplicate: false, conflict: false }
-            }
-            Ok(Recorded::Duplicate { conflict: true, .. }) if rejects => {
-                Ending::Refused(Problem::id_conflict(), copy)
-            }
-            Ok(Recorded::Duplicate { event, conflict }) => {
-                Ending::Recorded { event, duplicate: true, conflict }
-            }
-            Err(error) => {
-                if let SubmitError::Refused(cause) = &error {
-                    error!(
-                        source.name = %self.source.name(),
-                        event.event_id = self.event_id,
-                        error = cause as &dyn std::error::Error,
-                        "an event could not be recorded and was answered 503",
-                    );
-                }
-                Ending::Failed(Problem::submit(&error), None)
-            }
-        }
-    }
-
     /// Counts, keeps, logs and answers.
     fn finish(self, ending: Ending, took: Duration) -> HttpResponse {
         let source = self.source.name();
         let (outcome, response) = match ending {
             Ending::Recorded { event, duplicate, conflict } => {
-                let outcome = match (duplicate, conflict) {
-                    (_, true) => metric::CONFLICT,
-                    (true, false) => metric::DUPLICATE,
-                    (false, false) => metric::ACCEPTED,
-                };
+                let outcome = record::outcome(duplicate, conflict);
                 self.flow(if duplicate { metric::DUPLICATE } else { outcome }, took);
                 (outcome, reply::ack(&self.source.reply().ok, duplicate, event))
+            }
+            Ending::RecordedAll { events, duplicate, conflict } => {
+                let outcome = record::outcome(duplicate, conflict);
+                self.flow(if duplicate { metric::DUPLICATE } else { outcome }, took);
+                (outcome, reply::ack_all(&self.source.reply().ok, duplicate, &events))
+            }
+            Ending::Empty => {
+                self.flow(metric::EMPTY, took);
+                (metric::EMPTY, reply::ack_empty(&self.source.reply().ok))
             }
             Ending::Handshake(answer) => match reply::handshake(*answer) {
                 Ok(response) => {
@@ -330,6 +317,7 @@ impl Visit<'_> {
                 r#type = self.kind,
                 event_id = self.event_id,
                 bytes = self.bytes,
+                events = self.events,
                 status,
                 ms = took.as_secs_f64() * 1e3,
             },

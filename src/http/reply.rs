@@ -10,6 +10,32 @@ use crate::source::{Answer, OkReply};
 
 /// The ack of a durable event: the provider's own when its preset has one, else ours.
 pub(super) fn ack(reply: &OkReply, duplicate: bool, event: Uuid) -> HttpResponse {
+    let word = word(duplicate);
+    answer(reply, || format!(r#"{{"status":"{word}","event":"{event}"}}"#))
+}
+
+/// The ack of the events of one request, all of which are durable.
+pub(super) fn ack_all(reply: &OkReply, duplicate: bool, events: &[Uuid]) -> HttpResponse {
+    let word = word(duplicate);
+    let first = events.first().copied().unwrap_or_default();
+    let ids: Vec<String> = events.iter().map(|event| format!("\"{event}\"")).collect();
+    answer(reply, || {
+        format!(r#"{{"status":"{word}","event":"{first}","events":[{}]}}"#, ids.join(","))
+    })
+}
+
+/// The ack of a batch without any event.
+pub(super) fn ack_empty(reply: &OkReply) -> HttpResponse {
+    answer(reply, || r#"{"status":"empty","events":[]}"#.to_owned())
+}
+
+fn word(duplicate: bool) -> &'static str {
+    if duplicate { "duplicate" } else { "accepted" }
+}
+
+/// The provider's answer, or ours, whose values are of closed alphabets, so that nothing needs
+/// escaping.
+fn answer(reply: &OkReply, ours: impl FnOnce() -> String) -> HttpResponse {
     let mut response = HttpResponse::build(reply.status.map_or(StatusCode::OK, success));
     if let Some(body) = reply.body.clone() {
         // A preset's type that can't stand in a header is left out: the ack matters more.
@@ -19,11 +45,7 @@ pub(super) fn ack(reply: &OkReply, duplicate: bool, event: Uuid) -> HttpResponse
         }
         return response.body(body);
     }
-    let word = if duplicate { "duplicate" } else { "accepted" };
-    // Both values are of a closed alphabet, so nothing needs escaping.
-    response
-        .insert_header((CONTENT_TYPE, "application/json"))
-        .body(format!(r#"{{"status":"{word}","event":"{event}"}}"#))
+    response.insert_header((CONTENT_TYPE, "application/json")).body(ours())
 }
 
 /// Only a 2xx says that an event is recorded; a preset that says anything else is corrected.
@@ -72,6 +94,21 @@ mod tests {
         let response = ack(&OkReply::default(), true, event);
         assert_eq!(response.status(), 200);
         assert_eq!(text(response).await, format!(r#"{{"status":"duplicate","event":"{event}"}}"#));
+    }
+
+    #[actix_web::test]
+    async fn the_ack_of_a_batch_names_every_event() {
+        let events = [Uuid::from_u128(7), Uuid::from_u128(8)];
+        let [one, two] = events;
+        let response = ack_all(&OkReply::default(), false, &events);
+        assert_eq!(
+            text(response).await,
+            format!(r#"{{"status":"accepted","event":"{one}","events":["{one}","{two}"]}}"#)
+        );
+        let reply = OkReply { status: Some(202), ..OkReply::default() };
+        let response = ack_empty(&reply);
+        assert_eq!(response.status(), 202);
+        assert_eq!(text(response).await, r#"{"status":"empty","events":[]}"#);
     }
 
     #[actix_web::test]

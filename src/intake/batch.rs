@@ -7,7 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::births::Cradle;
-use super::{RecorderParts, Waiting};
+use super::{RecorderParts, Submitted, Waiting};
 use crate::store::record::BATCH_EVENTS_MAX;
 use crate::store::{NewEvent, Recorded, StoreError};
 
@@ -21,83 +21,170 @@ pub(super) async fn run(
     parts: RecorderParts,
     closing: CancellationToken,
 ) {
+    // What didn't fit into the batch before.
+    let mut next: Option<Waiting> = None;
     loop {
-        let first = tokio::select! {
-            first = waiting.recv() => first,
-            () = closing.cancelled() => break,
+        let first = match next.take() {
+            Some(first) => Some(first),
+            None => tokio::select! {
+                first = waiting.recv() => first,
+                () = closing.cancelled() => break,
+            },
         };
         let Some(first) = first else { return };
-        commit(gather(first, &mut waiting), &parts).await;
+        commit(gather(first, &mut waiting, &mut next), &parts).await;
     }
     // Nothing new is taken, and what was taken is finished.
     waiting.close();
-    while let Some(first) = waiting.recv().await {
-        commit(gather(first, &mut waiting), &parts).await;
+    loop {
+        let first = match next.take() {
+            Some(first) => Some(first),
+            None => waiting.recv().await,
+        };
+        let Some(first) = first else { return };
+        commit(gather(first, &mut waiting, &mut next), &parts).await;
     }
 }
 
-fn gather(first: Waiting, waiting: &mut mpsc::Receiver<Waiting>) -> Vec<Waiting> {
-    let mut bytes = first.event.verified.body().len();
+/// What goes into one commit. A submission of many events that would make it too large comes `next`:
+/// one that is too large by itself has a commit of its own.
+fn gather(
+    first: Waiting,
+    waiting: &mut mpsc::Receiver<Waiting>,
+    next: &mut Option<Waiting>,
+) -> Vec<Waiting> {
+    let (mut events, mut bytes) = first.submitted.size();
     let mut batch = vec![first];
-    while batch.len() < BATCH_EVENTS_MAX && bytes < BATCH_BYTES_MAX {
-        let Ok(next) = waiting.try_recv() else { break };
-        bytes += next.event.verified.body().len();
-        batch.push(next);
+    while events < BATCH_EVENTS_MAX && bytes < BATCH_BYTES_MAX {
+        let Ok(other) = waiting.try_recv() else { break };
+        let (more_events, more_bytes) = other.submitted.size();
+        if events + more_events > BATCH_EVENTS_MAX {
+            *next = Some(other);
+            break;
+        }
+        events += more_events;
+        bytes += more_bytes;
+        batch.push(other);
     }
     batch
 }
 
-/// Who waits for an event of a batch, and what begins when it is durable.
+impl Submitted {
+    /// How many events, and bytes of their bodies.
+    fn size(&self) -> (usize, usize) {
+        match self {
+            Self::One(event, _) => (1, event.verified.body().len()),
+            Self::Many(events, _) => {
+                (events.len(), events.iter().map(|event| event.verified.body().len()).sum())
+            }
+        }
+    }
+}
+
+/// Who waits for events of a batch, and what begins when they are durable.
 struct Waiter {
-    answer: oneshot::Sender<Result<Recorded, StoreError>>,
-    cradle: Option<Cradle>,
-    /// Whether a delivery of it is born pending.
+    answer: Answer,
+    /// Whether a delivery of them is born pending.
     waits: bool,
     _bytes: OwnedSemaphorePermit,
 }
 
+enum Answer {
+    One(oneshot::Sender<Result<Recorded, StoreError>>, Option<Cradle>),
+    Many(oneshot::Sender<Result<Vec<Recorded>, StoreError>>, Vec<Option<Cradle>>),
+}
+
 async fn commit(batch: Vec<Waiting>, parts: &RecorderParts) {
-    let rows = batch.len();
-    let mut events: Vec<NewEvent> = Vec::with_capacity(rows);
-    let mut waiters = Vec::with_capacity(rows);
-    for Waiting { mut event, answer, _bytes } in batch {
-        let cradle = parts.births.as_ref().and_then(|births| births.lease(&mut event));
-        let waits = event.deliveries.iter().any(|delivery| delivery.lease.is_none());
-        events.push(event);
-        waiters.push(Waiter { answer, cradle, waits, _bytes });
+    let mut events: Vec<NewEvent> = Vec::with_capacity(batch.len());
+    let mut sizes = Vec::with_capacity(batch.len());
+    let mut waiters = Vec::with_capacity(batch.len());
+    let waits = |event: &NewEvent| event.deliveries.iter().any(|delivery| delivery.lease.is_none());
+    let lease = |event: &mut NewEvent| parts.births.as_ref().and_then(|births| births.lease(event));
+    for Waiting { submitted, _bytes } in batch {
+        match submitted {
+            Submitted::One(mut event, answer) => {
+                let answer = Answer::One(answer, lease(&mut event));
+                waiters.push(Waiter { answer, waits: waits(&event), _bytes });
+                sizes.push(1);
+                events.push(event);
+            }
+            Submitted::Many(mut many, answer) => {
+                let answer = Answer::Many(answer, many.iter_mut().map(lease).collect());
+                waiters.push(Waiter { answer, waits: many.iter().any(waits), _bytes });
+                sizes.push(many.len());
+                events.extend(many);
+            }
+        }
     }
+    let rows = events.len();
     let begun = Instant::now();
-    let recorded = parts.store.record_batch(events).await;
+    let mut recorded = parts.store.record_submissions(events, sizes).await.into_iter();
     parts.metrics.commit(begun.elapsed(), rows);
 
     let mut some_wait = false;
-    for (waiter, recorded) in waiters.into_iter().zip(recorded) {
-        match &recorded {
-            Ok(Recorded::Fresh { .. }) => some_wait |= waiter.waits,
-            Ok(Recorded::Duplicate { .. }) => {}
-            Err(StoreError::Invariant(what)) => {
-                parts.metrics.invariant_violated();
-                tracing::error!(invariant = %what, "an invariant is violated: {what}");
+    for Waiter { answer, waits, _bytes } in waiters {
+        let fresh = match answer {
+            Answer::One(to, cradle) => {
+                // There is an answer for each event. Without one nobody is told that it is durable.
+                let Some(recorded) = recorded.next() else { break };
+                let fresh = matches!(recorded, Ok(Recorded::Fresh { .. }));
+                let begins = cradle.zip(recorded.as_ref().ok().copied());
+                tell(parts, to, recorded);
+                begin(parts, begins);
+                fresh
             }
-            Err(StoreError::Transient(error)) => {
-                tracing::warn!(error = %error, "the database did not take an event now: {error}");
+            Answer::Many(to, cradles) => {
+                let each: Vec<_> = recorded.by_ref().take(cradles.len()).collect();
+                let all: Result<Vec<Recorded>, StoreError> = each.into_iter().collect();
+                let known = all.as_deref().unwrap_or_default();
+                let fresh = known.iter().any(|one| matches!(one, Recorded::Fresh { .. }));
+                let begins: Vec<_> = cradles
+                    .into_iter()
+                    .zip(known)
+                    .filter_map(|(cradle, recorded)| Some((cradle?, *recorded)))
+                    .collect();
+                tell(parts, to, all);
+                begin(parts, begins);
+                fresh
             }
-            Err(
-                error
-                @ (StoreError::Broken(_) | StoreError::Unreadable(_) | StoreError::Invalid(_)),
-            ) => {
-                tracing::error!(error = %error, cause = ?std::error::Error::source(error), "the database refused an event");
-            }
-        }
-        let begins = waiter.cradle.zip(recorded.as_ref().ok().copied());
-        if waiter.answer.send(recorded).is_err() {
-            tracing::debug!("the sender had left before its event was recorded");
-        }
-        if let (Some(births), Some((cradle, recorded))) = (&parts.births, begins) {
-            births.begin(cradle, &recorded);
-        }
+        };
+        some_wait |= fresh && waits;
     }
     if some_wait {
         parts.wake.notify_one();
+    }
+}
+
+/// Logs what went wrong, and answers.
+fn tell<T>(
+    parts: &RecorderParts,
+    to: oneshot::Sender<Result<T, StoreError>>,
+    recorded: Result<T, StoreError>,
+) {
+    match &recorded {
+        Ok(_) => {}
+        Err(StoreError::Invariant(what)) => {
+            parts.metrics.invariant_violated();
+            tracing::error!(invariant = %what, "an invariant is violated: {what}");
+        }
+        Err(StoreError::Transient(error)) => {
+            tracing::warn!(error = %error, "the database did not take an event now: {error}");
+        }
+        Err(
+            error @ (StoreError::Broken(_) | StoreError::Unreadable(_) | StoreError::Invalid(_)),
+        ) => {
+            tracing::error!(error = %error, cause = ?std::error::Error::source(error), "the database refused an event");
+        }
+    }
+    if to.send(recorded).is_err() {
+        tracing::debug!("the sender had left before its event was recorded");
+    }
+}
+
+/// Begins what was born leased and is durable now.
+fn begin(parts: &RecorderParts, begins: impl IntoIterator<Item = (Cradle, Recorded)>) {
+    let Some(births) = &parts.births else { return };
+    for (cradle, recorded) in begins {
+        births.begin(cradle, &recorded);
     }
 }

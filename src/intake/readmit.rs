@@ -9,6 +9,7 @@ use crate::handler::Routes;
 use crate::received::{Headers, Received};
 use crate::source::{Admitted, Sources};
 use crate::store::{Recorded, RejectionFilter, Retention, Store, StoreError};
+use crate::verify::Verified;
 
 /// Rejections judged in one go; a longer list is read page by page.
 const PAGE: u32 = 100;
@@ -39,9 +40,9 @@ pub struct Readmitted {
 /// What became of one kept rejection.
 #[derive(Debug, Clone)]
 pub enum ReadmitOutcome {
-    /// It passed and is recorded as this event.
+    /// It passed and is recorded as this event; of a batch, its first.
     Accepted(Uuid),
-    /// It passed; its event was known.
+    /// It passed; its event was known, or all of its events.
     Duplicate(Uuid),
     /// A dry run: it would pass.
     WouldPass,
@@ -120,7 +121,11 @@ impl Readmission<'_> {
         }
         let (received, arrived_at) = received(row);
         let verified = match source.admit(received, arrived_at) {
-            Ok(Admitted::Event(verified)) => verified,
+            Ok(Admitted::Event(verified)) => vec![verified],
+            Ok(Admitted::Events(verified)) => verified,
+            Ok(Admitted::Empty) => {
+                return Ok(refused(id, "empty", "it is a batch without any event"));
+            }
             Ok(Admitted::Handshake(_)) => {
                 return Ok(refused(id, "handshake", "it is a handshake, which makes no event"));
             }
@@ -131,18 +136,28 @@ impl Readmission<'_> {
         if dry_run {
             return Ok(Readmitted { rejection: id, outcome: ReadmitOutcome::WouldPass });
         }
-        let event = new_event(verified, self.routes, self.retention);
-        let recorded = self.store.record_batch(vec![event]).await.pop();
-        let outcome = match recorded {
-            Some(Ok(Recorded::Fresh { event, .. })) => ReadmitOutcome::Accepted(event),
-            Some(Ok(Recorded::Duplicate { event, .. })) => ReadmitOutcome::Duplicate(event),
-            Some(Err(error)) => return Err(error),
-            None => return Err(StoreError::Invariant("a batch of one got no answer".to_owned())),
-        };
+        let outcome = self.record(verified).await?;
         if let ReadmitOutcome::Accepted(event) | ReadmitOutcome::Duplicate(event) = &outcome {
             self.store.mark_readmitted(id, *event).await?;
         }
         Ok(Readmitted { rejection: id, outcome })
+    }
+
+    /// Records the events of one request, all of them or none.
+    async fn record(&self, verified: Vec<Verified>) -> Result<ReadmitOutcome, StoreError> {
+        let event = |one| new_event(one, self.routes, self.retention);
+        let events: Vec<_> = verified.into_iter().map(event).collect();
+        let sizes = vec![events.len()];
+        let recorded = self.store.record_submissions(events, sizes).await;
+        let recorded = recorded.into_iter().collect::<Result<Vec<Recorded>, StoreError>>()?;
+        let Some(first) = recorded.first().map(Recorded::event) else {
+            return Err(StoreError::Invariant("a request's events got no answer".to_owned()));
+        };
+        let fresh = recorded.iter().any(|one| matches!(one, Recorded::Fresh { .. }));
+        Ok(match fresh {
+            true => ReadmitOutcome::Accepted(first),
+            false => ReadmitOutcome::Duplicate(first),
+        })
     }
 }
 

@@ -4,6 +4,8 @@ use metrics::Unit;
 
 /// Requests by source and outcome.
 pub const INTAKE: &str = "hookonce_intake_total";
+/// Events by source and outcome.
+pub const EVENTS: &str = "hookonce_events_total";
 /// Verified requests by source and secret.
 pub const VERIFIED: &str = "hookonce_verified_total";
 /// When a source last had a request accepted.
@@ -61,8 +63,9 @@ pub(super) enum Kind {
 }
 
 /// Name, type, unit and help line of every figure.
-pub(super) const DESCRIPTIONS: [(&str, Kind, Option<Unit>, &str); 21] = [
+pub(super) const DESCRIPTIONS: [(&str, Kind, Option<Unit>, &str); 22] = [
     (INTAKE, Kind::Counter, None, "Requests to the public listener, by source and outcome."),
+    (EVENTS, Kind::Counter, None, "Events that came, by what became of each; a batch has many."),
     (VERIFIED, Kind::Counter, None, "Verified requests, by the position of the secret."),
     (
         SOURCE_LAST_ACCEPTED,

@@ -53,7 +53,7 @@ pub(super) fn of(scheme: &Scheme, reader: &Reader) -> Facts {
         scheme: name(scheme),
         integrity: scheme.integrity(),
         fresh: scheme.has_clock(),
-        id_signed: reader.id.iter().all(|place| is_signed(place, scheme)),
+        id_signed: reader.id.iter().all(|place| is_signed(place, scheme, reader)),
         id_places: places.collect(),
     }
 }
@@ -74,16 +74,43 @@ fn name(scheme: &Scheme) -> String {
     }
 }
 
-fn is_signed(place: &Place, scheme: &Scheme) -> bool {
+fn is_signed(place: &Place, scheme: &Scheme, reader: &Reader) -> bool {
     match place {
         Place::Body(_, text) => {
             scheme.integrity() == Integrity::Full
                 || Pointer::parse(text).is_ok_and(|pointer| scheme.signs(&Field::Body(pointer)))
         }
+        Place::Item(_, text) => {
+            let pointer = Pointer::parse(text).ok();
+            signs_item(scheme, reader, pointer.map(Field::Body).as_ref())
+        }
+        Place::ItemHash => signs_item(scheme, reader, None),
         Place::Field(field) => scheme.signs(field),
+        // There are claims only of a token that was verified.
+        Place::Claim(_) => true,
         Place::Signed(_) => scheme.has_signed_id(),
-        Place::Concat(parts) => parts.iter().all(|part| is_signed(part, scheme)),
-        Place::BodyHash => scheme.integrity() == Integrity::Full,
+        Place::Concat(parts) | Place::Dotted(parts) => {
+            parts.iter().all(|part| is_signed(part, scheme, reader))
+        }
+        Place::BodyHash | Place::Xml(..) | Place::Key(_) => scheme.integrity() == Integrity::Full,
         Place::Never => false,
+    }
+}
+
+/// Whether `field` of each part of a batch is signed, or all of the part when `None`: with the body,
+/// or where each part is signed by itself.
+fn signs_item(scheme: &Scheme, reader: &Reader, field: Option<&Field>) -> bool {
+    match scheme {
+        _ if scheme.integrity() == Integrity::Full => true,
+        Scheme::Signed(signed) => {
+            let parts = reader.split.as_ref().map(|split| split.selectors.as_slice());
+            signed.each.is_some()
+                && signed.each.as_ref().map(std::slice::from_ref) == parts
+                && (signed.content.has_body()
+                    || field.is_some_and(|field| signed.content.has_field(field)))
+        }
+        Scheme::Any(members) => members.iter().all(|member| signs_item(member, reader, field)),
+        Scheme::All(members) => members.iter().any(|member| signs_item(member, reader, field)),
+        _ => false,
     }
 }

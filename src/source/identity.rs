@@ -4,17 +4,29 @@
 
 use std::borrow::Cow;
 
+use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::received::Received;
-use crate::verify::field::{Field, check_form, one_pair};
-use crate::verify::json::{self, Kind, Pointer, Scan};
+use crate::verify::json::{self, Pointer, Scan};
 use crate::verify::{Code, Identity, Proof, Rejection};
 
+mod document;
+mod find;
+mod parse;
 mod place;
+mod split;
+mod xml;
 
-pub(super) use place::{Place, parse_places};
+pub(super) use document::Format;
+pub(super) use parse::{Targets, parse_places};
+pub(super) use place::Place;
+pub(super) use split::Split;
+pub(super) use xml::XmlPath;
+
+use document::Document;
+use find::{Found, Item, View};
 
 /// The longest id, in bytes.
 pub const EVENT_ID_BYTES_MAX: usize = 512;
@@ -24,21 +36,6 @@ pub const EVENT_TYPE_BYTES_MAX: usize = 255;
 
 /// What [`Identity::held`] says when two parsers could read two ids or two types.
 pub const HELD_DUPLICATE_KEY: &str = "duplicate_key";
-
-/// What a body is.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Format {
-    /// One whole JSON value.
-    Json,
-    /// `application/x-www-form-urlencoded`.
-    Form,
-    /// A form, one field of which holds JSON.
-    FormField(String),
-    /// UTF-8.
-    Text,
-    /// Any bytes.
-    Raw,
-}
 
 /// How to read identities from one source's requests.
 #[derive(Debug, Clone)]
@@ -51,6 +48,12 @@ pub(super) struct Reader {
     pub(super) pointers: Vec<Pointer>,
     /// How many of them are of id and type.
     pub(super) identifying: usize,
+    /// Pointers that are looked for in each part of a batch.
+    pub(super) item: Vec<Pointer>,
+    /// Elements that are looked for in XML.
+    pub(super) xml: Vec<XmlPath>,
+    /// How a batch is split; `None` when each request is one event.
+    pub(super) split: Option<Split>,
     /// Tried in order.
     pub(super) id: Vec<Place>,
     /// Tried in order.
@@ -59,37 +62,87 @@ pub(super) struct Reader {
     pub(super) group: String,
 }
 
-/// The body, as far as it was understood.
-enum Document<'a> {
-    Json(Cow<'a, [u8]>, Scan),
-    Form,
-    Opaque,
-}
-
-/// What stands in a place.
-enum Found<'a> {
-    Absent,
-    Text(Cow<'a, str>),
-    Unreadable(&'static str),
-    /// Two values, of which two parsers could take different ones.
-    Ambiguous,
+/// What one request is.
+pub(super) enum Reading {
+    /// One event, whose body is the request's.
+    One(Identity),
+    /// The events of a batch, each with a body of its own.
+    Many(Vec<(Identity, Bytes)>),
+    /// A batch without any event.
+    Empty,
 }
 
 impl Reader {
-    /// Reads which event this is. Fails with `body_malformed` when the body isn't what the source
-    /// declares, and with `id_missing` when there is no readable id. A type never makes it fail.
-    pub(super) fn read(&self, received: &Received, proof: &Proof) -> Result<Identity, Rejection> {
+    /// Reads which events this is. Fails with `body_malformed` when the body isn't what the source
+    /// declares, and with `id_missing` when there is no readable id. A type never makes it fail. One
+    /// part of a batch that fails makes the whole request fail.
+    pub(super) fn read(&self, received: &Received, proof: &Proof) -> Result<Reading, Rejection> {
         let document = self.document(received)?;
+        let Some(split) = &self.split else {
+            let view = View { received, proof, document: &document, item: None };
+            return self.whole(&view).map(Reading::One);
+        };
+        let Some(pieces) = split.pieces(received, &document)? else {
+            let item = match &document {
+                Document::Json(bytes, _) => Some(self.item(bytes)?),
+                _ => None,
+            };
+            let view = View { received, proof, document: &document, item };
+            let identity = self.whole(&view)?;
+            return Ok(Reading::Many(vec![(identity, received.body.clone())]));
+        };
+        if pieces.is_empty() {
+            return if split.empty_ok { Ok(Reading::Empty) } else { Err(empty()) };
+        }
+        let mut events = Vec::with_capacity(pieces.len());
+        for piece in pieces {
+            let item = Some(self.item(piece.item)?);
+            let view = View { received, proof, document: &document, item };
+            let of_item = self.id.iter().filter(|place| place.is_of_item());
+            let digest = self.digest_of_part(&piece.alone)?;
+            events.push((self.identity(of_item, &view, &piece.alone, digest)?, piece.alone));
+        }
+        Ok(Reading::Many(events))
+    }
+
+    fn whole(&self, view: &View<'_>) -> Result<Identity, Rejection> {
+        let body = view.received.body.as_ref();
+        let digest = match view.document {
+            Document::Json(Cow::Borrowed(_), scan) => digest(body, scan, self.identifying),
+            _ => Sha256::digest(body).into(),
+        };
+        self.identity(self.id.iter(), view, body, digest)
+    }
+
+    fn item<'a>(&self, bytes: &'a [u8]) -> Result<Item<'a>, Rejection> {
+        let pointers: Vec<&Pointer> = self.item.iter().collect();
+        match json::scan(bytes, &pointers) {
+            Ok(scan) => Ok(Item { bytes, scan }),
+            Err(error) => Err(Rejection::new(
+                Code::BodyMalformed,
+                format!("a part of the batch is not JSON: {error}"),
+            )),
+        }
+    }
+
+    /// The identity of the event with this body.
+    fn identity<'a>(
+        &'a self,
+        ids: impl Iterator<Item = &'a Place> + Clone,
+        view: &'a View<'_>,
+        body: &[u8],
+        digest: [u8; 32],
+    ) -> Result<Identity, Rejection> {
         let mut held = None;
-        let event_id = match self.event_id(received, proof, &document)? {
+        let event_id = match self.event_id(ids, view)? {
             Some(id) => id,
             None => {
                 // Neither of the two ids: either one could suppress the genuine event that has it.
                 held = Some(HELD_DUPLICATE_KEY);
-                body_id(&received.body)
+                hash_id(body)
             }
         };
-        let kind = match self.first(&self.kind, received, proof, &document) {
+        let kind = match self.first(&self.kind, view) {
             Some((_, Found::Ambiguous)) => {
                 held = Some(HELD_DUPLICATE_KEY);
                 String::new()
@@ -97,7 +150,6 @@ impl Reader {
             Some((_, Found::Text(text))) => printable(&text),
             Some((_, Found::Absent | Found::Unreadable(_))) | None => String::new(),
         };
-        let digest = self.digest(received, &document);
         Ok(Identity {
             dedupe_key: dedupe_key(&self.group, &event_id),
             event_id,
@@ -107,62 +159,17 @@ impl Reader {
         })
     }
 
-    fn document<'a>(&self, received: &'a Received) -> Result<Document<'a>, Rejection> {
-        let mut refusal = None;
-        for format in &self.formats {
-            match self.parse(format, received) {
-                Ok(document) => return Ok(document),
-                Err(why) => refusal = refusal.or(Some(why)),
-            }
-        }
-        match refusal {
-            Some(why) => Err(Rejection::new(Code::BodyMalformed, why)),
-            None => Ok(Document::Opaque),
-        }
-    }
-
-    fn parse<'a>(&self, format: &Format, received: &'a Received) -> Result<Document<'a>, String> {
-        let body = received.body.as_ref();
-        match format {
-            Format::Json => self
-                .scan(Cow::Borrowed(body))
-                .map_err(|error| format!("the body is not one whole JSON value: {error}")),
-            Format::Form => match check_form(body) {
-                Ok(()) => Ok(Document::Form),
-                Err(why) => Err(format!("the body is not a form: {why}")),
-            },
-            Format::FormField(name) => match one_pair(body, name) {
-                Ok(Some(document)) => self.scan(document).map_err(|error| {
-                    format!("the form's field `{name}` is not one whole JSON value: {error}")
-                }),
-                Ok(None) => Err(format!("the body is a form without the field `{name}`")),
-                Err(why) => Err(format!("the form's field `{name}` can't be read: {why}")),
-            },
-            Format::Text if std::str::from_utf8(body).is_err() => {
-                Err("the body is not UTF-8".to_owned())
-            }
-            Format::Text | Format::Raw => Ok(Document::Opaque),
-        }
-    }
-
-    fn scan<'a>(&self, document: Cow<'a, [u8]>) -> Result<Document<'a>, json::Malformed> {
-        let pointers: Vec<&Pointer> = self.pointers.iter().collect();
-        let scan = json::scan(&document, &pointers)?;
-        Ok(Document::Json(document, scan))
-    }
-
     /// The id; `None` when it is ambiguous.
-    fn event_id(
-        &self,
-        received: &Received,
-        proof: &Proof,
-        document: &Document<'_>,
+    fn event_id<'a>(
+        &'a self,
+        ids: impl Iterator<Item = &'a Place> + Clone,
+        view: &'a View<'_>,
     ) -> Result<Option<String>, Rejection> {
         // A place that an earlier one makes unnecessary counts too: the parser behind us may look there.
-        if self.id.iter().any(|place| self.is_ambiguous(place, document)) {
+        if ids.clone().any(|place| self.is_ambiguous(place, view)) {
             return Ok(None);
         }
-        match self.first(&self.id, received, proof, document) {
+        match self.first(ids.clone(), view) {
             Some((_, Found::Ambiguous)) => Ok(None),
             Some((place, Found::Unreadable(why))) => Err(id_missing(place, why)),
             Some((place, Found::Text(text))) => match check_id(&text) {
@@ -170,141 +177,59 @@ impl Reader {
                 Err(why) => Err(id_missing(place, why)),
             },
             Some((_, Found::Absent)) | None => {
-                let places: Vec<String> = self.id.iter().map(ToString::to_string).collect();
+                let places: Vec<String> = ids.map(ToString::to_string).collect();
                 let detail = format!("there is no id in {}", places.join(", nor in "));
                 Err(Rejection::new(Code::IdMissing, detail))
             }
         }
     }
 
-    /// The first place that holds something.
-    fn first<'a>(
-        &'a self,
-        places: &'a [Place],
-        received: &'a Received,
-        proof: &'a Proof,
-        document: &'a Document<'_>,
-    ) -> Option<(&'a Place, Found<'a>)> {
-        places
-            .iter()
-            .map(|place| (place, self.find(place, received, proof, document)))
-            .find(|(_, found)| !matches!(found, Found::Absent))
-    }
-
-    fn find<'a>(
-        &'a self,
-        place: &'a Place,
-        received: &'a Received,
-        proof: &'a Proof,
-        document: &'a Document<'_>,
-    ) -> Found<'a> {
-        match place {
-            Place::Body(index, _) => match document {
-                Document::Json(bytes, scan) => in_json(bytes, scan, *index),
-                Document::Form | Document::Opaque => Found::Absent,
-            },
-            Place::Field(field @ (Field::Form(_) | Field::FormJson(..))) => match document {
-                Document::Form => in_field(field, received),
-                Document::Json(..) | Document::Opaque => Found::Absent,
-            },
-            Place::Field(field) => in_field(field, received),
-            Place::Signed(_) => match proof.signed_id().map(std::str::from_utf8) {
-                Some(Ok(text)) => Found::Text(Cow::Borrowed(text)),
-                Some(Err(_)) => Found::Unreadable("it is not UTF-8"),
-                None => Found::Absent,
-            },
-            Place::Concat(parts) => self.concat(parts, received, proof, document),
-            Place::BodyHash => Found::Text(Cow::Owned(body_id(&received.body))),
-            // A fresh id for each request: a thin ping that comes again means a new change.
-            Place::Never => Found::Text(Cow::Owned(format!("none:{}", Uuid::now_v7()))),
+    /// As [`digest`], of the body that a part of a batch gets.
+    fn digest_of_part(&self, alone: &[u8]) -> Result<[u8; 32], Rejection> {
+        let ignored: Vec<&Pointer> = self.pointers.iter().skip(self.identifying).collect();
+        if ignored.is_empty() {
+            return Ok(Sha256::digest(alone).into());
         }
-    }
-
-    /// Parts joined by `:`, which is escaped inside of them, so that no two lists of parts look alike.
-    fn concat<'a>(
-        &'a self,
-        parts: &'a [Place],
-        received: &'a Received,
-        proof: &'a Proof,
-        document: &'a Document<'_>,
-    ) -> Found<'a> {
-        let mut joined = Vec::with_capacity(parts.len());
-        for part in parts {
-            match self.find(part, received, proof, document) {
-                Found::Text(text) => joined.push(text.replace('%', "%25").replace(':', "%3A")),
-                other => return other,
-            }
+        match json::scan(alone, &ignored) {
+            Ok(scan) => Ok(digest(alone, &scan, 0)),
+            Err(error) => Err(Rejection::new(
+                Code::BodyMalformed,
+                format!("a part of the batch is not JSON: {error}"),
+            )),
         }
-        Found::Text(Cow::Owned(joined.join(":")))
-    }
-
-    fn is_ambiguous(&self, place: &Place, document: &Document<'_>) -> bool {
-        match (place, document) {
-            (Place::Body(index, _), Document::Json(_, scan)) => scan.is_ambiguous(*index),
-            (Place::Concat(parts), _) => parts.iter().any(|p| self.is_ambiguous(p, document)),
-            _ => false,
-        }
-    }
-
-    /// SHA-256 over the body without the values that differ between retries.
-    fn digest(&self, received: &Received, document: &Document<'_>) -> [u8; 32] {
-        let body = received.body.as_ref();
-        let mut spans = Vec::new();
-        if let Document::Json(Cow::Borrowed(_), scan) = document {
-            for (index, hit) in scan.hits.iter().enumerate().skip(self.identifying) {
-                if let Some(hit) = hit
-                    && !scan.is_ambiguous(index)
-                {
-                    spans.push(hit.span.clone());
-                }
-            }
-        }
-        spans.sort_by_key(|span| span.start);
-        let mut hash = Sha256::new();
-        let mut at = 0;
-        for span in spans {
-            // Spans nest when one pointer leads into another's value.
-            if span.start >= at {
-                hash.update(&body[at..span.start]);
-            }
-            at = at.max(span.end);
-        }
-        hash.update(&body[at..]);
-        hash.finalize().into()
     }
 }
 
-fn in_json<'a>(bytes: &'a [u8], scan: &Scan, index: usize) -> Found<'a> {
-    if scan.is_ambiguous(index) {
-        return Found::Ambiguous;
+/// SHA-256 over the body without the values that differ between retries: those of the pointers from
+/// `ignored` on.
+fn digest(body: &[u8], scan: &Scan, ignored: usize) -> [u8; 32] {
+    let mut spans = Vec::new();
+    for (index, hit) in scan.hits.iter().enumerate().skip(ignored) {
+        if let Some(hit) = hit
+            && !scan.is_ambiguous(index)
+        {
+            spans.push(hit.span.clone());
+        }
     }
-    let Some(hit) = scan.hits.get(index).and_then(Option::as_ref) else { return Found::Absent };
-    match hit.kind {
-        Kind::Null => Found::Absent,
-        Kind::Bool | Kind::Container => Found::Unreadable("it is neither text nor number"),
-        Kind::Number | Kind::String => match hit.text(bytes) {
-            Some(text) => Found::Text(text),
-            None => Found::Unreadable("it is not text: it has a lone surrogate"),
-        },
+    spans.sort_by_key(|span| span.start);
+    let mut hash = Sha256::new();
+    let mut at = 0;
+    for span in spans {
+        // Spans nest when one pointer leads into another's value.
+        if span.start >= at {
+            hash.update(&body[at..span.start]);
+        }
+        at = at.max(span.end);
     }
+    hash.update(&body[at..]);
+    hash.finalize().into()
 }
 
-fn in_field<'a>(field: &Field, received: &'a Received) -> Found<'a> {
-    use crate::verify::field::Unreadable;
-    match field.read(received) {
-        Ok(None) => Found::Absent,
-        Ok(Some(value)) => match value {
-            Cow::Borrowed(bytes) => std::str::from_utf8(bytes)
-                .map_or(Found::Unreadable("it is not UTF-8"), |t| Found::Text(Cow::Borrowed(t))),
-            Cow::Owned(bytes) => String::from_utf8(bytes)
-                .map_or(Found::Unreadable("it is not UTF-8"), |t| Found::Text(Cow::Owned(t))),
-        },
-        // In a body it is the sender's own doing, and signed: keep it, don't run it. A header or a
-        // query may have been doubled on the way.
-        Err(Unreadable::Repeated) if field.is_in_body() => Found::Ambiguous,
-        Err(Unreadable::Repeated) => Found::Unreadable("it stands more than once"),
-        Err(Unreadable::Malformed(_)) => Found::Unreadable("what holds it can't be read"),
-    }
+fn empty() -> Rejection {
+    Rejection::new(
+        Code::BodyMalformed,
+        "the batch holds no event; where a provider sends such ones, set event.empty_ok = true",
+    )
 }
 
 fn id_missing(place: &Place, why: &str) -> Rejection {
@@ -345,7 +270,7 @@ fn printable(kind: &str) -> String {
     out
 }
 
-fn body_id(body: &[u8]) -> String {
+fn hash_id(body: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(body)))
 }
 

@@ -12,7 +12,7 @@ use super::{NewDelivery, NewEvent, Recorded, Store};
 mod postgres;
 mod sqlite;
 
-/// The most events of one statement. Callers hand over no more.
+/// The most events of one statement, but for one larger submission by itself. Callers hand over no more.
 pub const BATCH_EVENTS_MAX: usize = 256;
 
 /// Other bodies kept for one id. A sender that signs endless different bodies under one id fills no disk.
@@ -41,19 +41,33 @@ struct Known {
 impl Store {
     /// Records a batch in one commit and returns one answer per input, in order.
     ///
-    /// An `Ok` is durable. At most [`BATCH_EVENTS_MAX`] events. Copies of one event within the batch
-    /// become one row. When the database refuses the batch for what is in it, each event is recorded
-    /// alone, so that one bad row fails alone. When the connection is lost while the statement runs,
-    /// the keys are looked up on a fresh one: what is found is durable, and what isn't is tried once
-    /// more or reported as transient, never as recorded.
+    /// As [`Store::record_submissions`], where each event was submitted by itself.
+    pub async fn record_batch(&self, batch: Vec<NewEvent>) -> Vec<Result<Recorded, StoreError>> {
+        let sizes = vec![1; batch.len()];
+        self.record_submissions(batch, sizes).await
+    }
+
+    /// Records a batch in one commit and returns one answer per input, in order. `sizes` says how many
+    /// events each submission has; those of one are recorded together or not at all.
+    ///
+    /// An `Ok` is durable. At most [`BATCH_EVENTS_MAX`] events, but for one larger submission by
+    /// itself. Copies of one event within the batch become one row. When the database refuses the
+    /// batch for what is in it, each submission is recorded alone, so that one with a bad row fails
+    /// alone. When the connection is lost while the statement runs, the keys are looked up on a fresh
+    /// one: what is found is durable, and what isn't is tried once more or reported as transient,
+    /// never as recorded.
     ///
     /// Cancel-safe: dropping the future stops nothing; the batch is recorded whole or not at all.
-    pub async fn record_batch(&self, batch: Vec<NewEvent>) -> Vec<Result<Recorded, StoreError>> {
+    pub async fn record_submissions(
+        &self,
+        batch: Vec<NewEvent>,
+        sizes: Vec<usize>,
+    ) -> Vec<Result<Recorded, StoreError>> {
         let events = batch.len();
         let done = self
             .detached_long(|database| async move {
                 let batch: Vec<&NewEvent> = batch.iter().collect();
-                Ok(record(&database, &batch).await)
+                Ok(record(&database, &batch, &sizes).await)
             })
             .await;
         match done {
@@ -78,20 +92,22 @@ impl Store {
 async fn record(
     database: &Arc<Database>,
     batch: &[&NewEvent],
+    sizes: &[usize],
 ) -> Vec<Result<Recorded, StoreError>> {
     match record_together(database, batch).await {
         Ok(answers) => answers.into_iter().map(Ok).collect(),
-        Err(error) if !error.is_transient() && batch.len() > 1 => {
+        Err(error) if !error.is_transient() && sizes.len() > 1 => {
             tracing::warn!(batch.events = batch.len(), error = %describe(&error),
-                "the database refused a batch; recording its events one by one");
+                "the database refused a batch; recording what was submitted one by one");
             let mut answers = Vec::with_capacity(batch.len());
-            for event in batch {
-                answers.push(match record_together(database, &[*event]).await {
-                    Ok(mut recorded) => recorded.pop().ok_or_else(|| {
-                        StoreError::Invariant("a batch of one got no answer".to_owned())
-                    }),
-                    Err(error) => Err(error),
-                });
+            let mut rest = batch;
+            for size in sizes {
+                let (submission, others) = rest.split_at((*size).min(rest.len()));
+                rest = others;
+                match record_together(database, submission).await {
+                    Ok(recorded) => answers.extend(recorded.into_iter().map(Ok)),
+                    Err(error) => answers.extend(share(error, submission.len())),
+                }
             }
             answers
         }

@@ -7,6 +7,7 @@
 use std::borrow::Cow;
 use std::ops::Range;
 
+pub(crate) mod keys;
 pub(crate) mod select;
 mod unescape;
 

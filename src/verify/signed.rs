@@ -118,6 +118,11 @@ impl SignedScheme {
         let selection = selector.select(&received.body).map_err(|error| {
             Rejection::new(Code::SignatureMalformed, format!("the body is not JSON: {error}"))
         })?;
+        if !selection.barren.is_empty() {
+            let detail =
+                format!("an element has nothing at {}: it is not signed", selector.as_str());
+            return Err(Rejection::new(Code::SignatureMissing, detail));
+        }
         let mut proof = None;
         for part in selection.parts {
             proof = Some(self.verify_part(received, &received.body[part.span], now)?);

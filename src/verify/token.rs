@@ -66,6 +66,9 @@ impl TokenScheme {
         let selection = selector.select(&received.body).map_err(|error| {
             Rejection::new(Code::SignatureMalformed, format!("the body is not JSON: {error}"))
         })?;
+        if !selection.barren.is_empty() {
+            return Err(missing(&self.from));
+        }
         let mut proof = None;
         for part in selection.parts {
             proof = Some(self.verify_part(received, &received.body[part.span])?);

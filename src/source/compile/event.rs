@@ -1,11 +1,14 @@
 //! Compiles `event` and `conflict_ignore`.
 
-use super::super::identity::{Format, Place, Reader, parse_places};
+use super::super::identity::{Place, Reader, Split, Targets, parse_places};
 use super::super::spec::{EventSpec, Texts};
 use super::Faults;
 use crate::verify::field::Field;
+use crate::verify::json::select::Selector;
 use crate::verify::json::{POINTERS_MAX, Pointer};
 use crate::verify::scheme::Scheme;
+
+mod format;
 
 /// Compiles the reader of identities.
 pub(super) fn compile(
@@ -21,13 +24,11 @@ pub(super) fn compile(
             ("time", spec.time.is_some()),
             ("attempt", spec.attempt.is_some()),
             ("tenant", spec.tenant.is_some()),
-            ("split", spec.split.is_some()),
-            ("empty_ok", spec.empty_ok.is_some()),
         ],
     );
-    let mut pointers = Vec::new();
+    let mut targets = Targets::default();
     let signed = signed_name(scheme);
-    let id = places(spec.id.as_ref(), "event.id", &signed, &mut pointers, faults);
+    let id = places(spec.id.as_ref(), "event.id", &signed, &mut targets, faults);
     if spec.id.as_ref().is_none_or(|id| id.as_slice().is_empty()) {
         faults.push(
             "event.id",
@@ -35,22 +36,29 @@ pub(super) fn compile(
         );
     }
     check_order(&id, faults);
-    let kind = places(spec.kind.as_ref(), "event.type", &signed, &mut pointers, faults);
+    if id.iter().any(|place| matches!(place, Place::Dotted(_) | Place::Key(_))) {
+        faults.push("event.id", "dotted(…) and key:… are for types only: two ids could look alike");
+    }
+    let kind = places(spec.kind.as_ref(), "event.type", &signed, &mut targets, faults);
     if kind.iter().any(|place| matches!(place, Place::Never)) {
         faults.push("event.type", "`none` has no meaning here: leave the type out");
     }
+    let split = split(spec, faults);
+    check_items(split.as_ref(), &id, &kind, faults);
+    let Targets { body: mut pointers, item, xml } = targets;
     let identifying = pointers.len();
     let mut ignored = Vec::new();
     for text in ignore {
         ignored.extend(faults.take("conflict_ignore", Pointer::parse(text)));
     }
-    let formats = formats(spec.format.as_ref(), &id, &kind, &ignored, faults);
+    let shape = format::Shape { id: &id, kind: &kind, split: split.as_ref() };
+    let formats = format::compile(spec.format.as_ref(), &shape, !ignored.is_empty(), faults);
     pointers.extend(ignored);
-    if pointers.len() > POINTERS_MAX {
+    if pointers.len() > POINTERS_MAX || item.len() > POINTERS_MAX {
         faults.push("event", format!("names more than {POINTERS_MAX} JSON pointers"));
     }
     let group = group.to_owned();
-    Some(Reader { formats, pointers, identifying, id, kind, group })
+    Some(Reader { formats, pointers, identifying, item, xml, split, id, kind, group })
 }
 
 fn signed_name(scheme: Option<&Scheme>) -> String {
@@ -62,10 +70,10 @@ fn places(
     texts: Option<&Texts>,
     path: &str,
     signed: &str,
-    pointers: &mut Vec<Pointer>,
+    targets: &mut Targets,
     faults: &mut Faults,
 ) -> Vec<Place> {
-    match parse_places(texts.map(Texts::as_slice).unwrap_or_default(), signed, pointers) {
+    match parse_places(texts.map(Texts::as_slice).unwrap_or_default(), signed, targets) {
         Ok(places) => places,
         Err(found) => {
             found.iter().for_each(|fault| faults.push(path, fault));
@@ -75,7 +83,7 @@ fn places(
 }
 
 fn check_order(id: &[Place], faults: &mut Faults) {
-    let always = |place: &Place| matches!(place, Place::BodyHash | Place::Never);
+    let always = |place: &Place| matches!(place, Place::BodyHash | Place::ItemHash | Place::Never);
     if let Some(at) = id.iter().position(always)
         && at + 1 < id.len()
     {
@@ -84,87 +92,43 @@ fn check_order(id: &[Place], faults: &mut Faults) {
     }
 }
 
-/// What places need the body to be.
-#[derive(Clone, Copy, Default, PartialEq, Eq)]
-struct Needs {
-    json: bool,
-    form: bool,
-}
-
-fn needs(places: &[Place]) -> Needs {
-    let mut needs = Needs::default();
-    for leaf in places.iter().flat_map(Place::leaves) {
-        match leaf {
-            Place::Body(..) => needs.json = true,
-            Place::Field(Field::Form(_) | Field::FormJson(..)) => needs.form = true,
-            _ => {}
+fn split(spec: &EventSpec, faults: &mut Faults) -> Option<Split> {
+    let Some(written) = &spec.split else {
+        if spec.empty_ok.is_some() {
+            faults.push("event.empty_ok", "has no effect without `split`");
         }
-    }
-    needs
-}
-
-fn formats(
-    written: Option<&Texts>,
-    id: &[Place],
-    kind: &[Place],
-    ignored: &[Pointer],
-    faults: &mut Faults,
-) -> Vec<Format> {
-    let of_id = needs(id);
-    let of_all = needs(kind);
-    let json = of_id.json || of_all.json || !ignored.is_empty();
-    let form = of_id.form || of_all.form;
-    let Some(written) = written else {
-        let mut formats = Vec::new();
-        formats.extend(json.then_some(Format::Json));
-        formats.extend(form.then_some(Format::Form));
-        // What the id needs is declared by that. For a type alone a body is read when it can be: the
-        // event is authentic and has its id, whatever its body is.
-        if of_id == Needs::default() && !formats.is_empty() {
-            formats.push(Format::Raw);
-        }
-        return formats;
+        return None;
     };
-    let parsed = parse_formats(written, faults);
-    let gives_json = |format: &Format| matches!(format, Format::Json | Format::FormField(_));
-    if parsed.is_empty() {
-        return parsed;
+    let mut split =
+        Split { selectors: Vec::new(), lines: false, empty_ok: spec.empty_ok == Some(true) };
+    if written.as_slice().is_empty() {
+        faults.push("event.split", "is empty: leave it out when each request is one event");
     }
-    if (of_id.json || of_all.json) && !parsed.iter().any(gives_json) {
-        faults.push("event.format", "a `body:` place needs `json` or `form_field(NAME)`");
+    for text in written.as_slice() {
+        if text == "ndjson" {
+            split.lines = true;
+        } else {
+            split.selectors.extend(faults.take("event.split", Selector::parse(text)));
+        }
     }
-    if form && !parsed.contains(&Format::Form) {
-        faults.push("event.format", "a `form:` place needs `form`");
-    }
-    if !ignored.is_empty() && !parsed.contains(&Format::Json) {
-        faults.push("conflict_ignore", "has no effect: the event's format is not `json`");
-    }
-    parsed
+    Some(split)
 }
 
-fn parse_formats(written: &Texts, faults: &mut Faults) -> Vec<Format> {
-    let mut parsed = Vec::new();
-    for text in written.as_slice() {
-        let field = text.strip_prefix("form_field(").and_then(|rest| rest.strip_suffix(')'));
-        let format = match (text.as_str(), field) {
-            (_, Some(name)) if !name.is_empty() => Format::FormField(name.to_owned()),
-            ("json", _) => Format::Json,
-            ("form", _) => Format::Form,
-            ("text", _) => Format::Text,
-            ("raw", _) => Format::Raw,
-            ("ndjson" | "xml" | "base64_xml", _) => {
-                faults.push("event.format", format!("`{text}` is not built yet"));
-                continue;
+/// `item:` needs parts, and parts need ids that differ.
+fn check_items(split: Option<&Split>, id: &[Place], kind: &[Place], faults: &mut Faults) {
+    let of_item = |place: &Place| matches!(place, Place::Item(..) | Place::ItemHash);
+    match split {
+        None => {
+            for (path, places) in [("event.id", id), ("event.type", kind)] {
+                if let Some(place) = places.iter().flat_map(Place::leaves).find(|l| of_item(l)) {
+                    faults.push(path, format!("{place} needs `split`: there are no parts"));
+                }
             }
-            _ => {
-                let fault = format!(
-                    "`{text}` is not a format: write json, form, form_field(NAME), text or raw"
-                );
-                faults.push("event.format", fault);
-                continue;
-            }
-        };
-        parsed.push(format);
+        }
+        Some(_) if !id.is_empty() && !id.iter().any(Place::is_of_item) => faults.push(
+            "event.id",
+            "would be the same for every event of a batch: write item:/pointer, sha256(item), or none",
+        ),
+        Some(_) => {}
     }
-    parsed
 }

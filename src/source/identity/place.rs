@@ -1,108 +1,144 @@
-//! The places where an id or a type may be, as they are written.
+//! The places where an id or a type may be.
 
 use std::fmt;
 
 use crate::verify::field::Field;
-use crate::verify::json::Pointer;
 
 /// Where an id or a type may be.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(in crate::source) enum Place {
-    /// A pointer into the JSON body: its position among the reader's, and its text.
+    /// A pointer into the whole JSON body: its position among the reader's, and its text.
     Body(usize, String),
+    /// A pointer into one part of a batch: its position among the reader's, and its text.
+    Item(usize, String),
+    /// The text of an element: its position among the reader's paths, and the path.
+    Xml(usize, String),
     /// A header, a query parameter, a form's field.
     Field(Field),
+    /// A claim of the verified JSON Web Token.
+    Claim(String),
     /// The id that the accepting scheme signed; with how it is called in messages.
     Signed(String),
-    /// Several, joined.
+    /// Several, joined by `:`.
     Concat(Vec<Place>),
+    /// What there is of several, joined by `.`.
+    Dotted(Vec<Place>),
+    /// The first key of the JSON object, or of the part, that fits.
+    Key(KeyPattern),
     /// The body's SHA-256.
     BodyHash,
+    /// The SHA-256 of one part of a batch.
+    ItemHash,
     /// No id: never deduped.
     Never,
+}
+
+/// Which key of an object is meant: `*` stands for any run of characters, all others for themselves.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub(in crate::source) struct KeyPattern {
+    /// The pattern, without its `!`.
+    pub(super) glob: String,
+    /// Whether the key is meant that doesn't fit.
+    pub(super) negated: bool,
+}
+
+impl KeyPattern {
+    /// Whether this is the key that is meant.
+    pub(super) fn fits(&self, key: &str) -> bool {
+        matches(&self.glob, key) != self.negated
+    }
+}
+
+/// Whether all of `text` fits. Each part between two stars is looked for from where the one before it
+/// ended, so that it takes no longer than the text is.
+fn matches(glob: &str, text: &str) -> bool {
+    let Some((first, rest)) = glob.split_once('*') else { return glob == text };
+    let (middle, last) = rest.rsplit_once('*').unwrap_or(("", rest));
+    let Some(mut text) = text.strip_prefix(first).and_then(|text| text.strip_suffix(last)) else {
+        return false;
+    };
+    for part in middle.split('*') {
+        match text.find(part) {
+            Some(at) => text = &text[at + part.len()..],
+            None => return false,
+        }
+    }
+    true
 }
 
 impl fmt::Display for Place {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Body(_, pointer) => write!(f, "body:{pointer}"),
+            Self::Item(_, pointer) => write!(f, "item:{pointer}"),
+            Self::Xml(_, path) => write!(f, "xml:{path}"),
             Self::Field(field) => write!(f, "{field}"),
+            Self::Claim(name) => write!(f, "claim:{name}"),
             Self::Signed(fields) => f.write_str(fields),
-            Self::Concat(parts) => {
-                f.write_str("concat(")?;
-                for (i, part) in parts.iter().enumerate() {
-                    write!(f, "{}{part}", if i == 0 { "" } else { ", " })?;
-                }
-                f.write_str(")")
+            Self::Concat(parts) => list(f, "concat", parts),
+            Self::Dotted(parts) => list(f, "dotted", parts),
+            Self::Key(KeyPattern { glob, negated }) => {
+                write!(f, "key:{}{glob}", if *negated { "!" } else { "" })
             }
             Self::BodyHash => f.write_str("sha256(body)"),
+            Self::ItemHash => f.write_str("sha256(item)"),
             Self::Never => f.write_str("none"),
         }
     }
 }
 
-/// Reads `texts`, adding the pointers that they name to `pointers`. One error for each bad text.
-pub(in crate::source) fn parse_places(
-    texts: &[String],
-    signed: &str,
-    pointers: &mut Vec<Pointer>,
-) -> Result<Vec<Place>, Vec<String>> {
-    let mut places = Vec::new();
-    let mut faults = Vec::new();
-    for text in texts {
-        match parse(text, signed, pointers) {
-            Ok(place) => places.push(place),
-            Err(fault) => faults.push(fault),
-        }
+fn list(f: &mut fmt::Formatter<'_>, word: &str, parts: &[Place]) -> fmt::Result {
+    write!(f, "{word}(")?;
+    for (i, part) in parts.iter().enumerate() {
+        write!(f, "{}{part}", if i == 0 { "" } else { ", " })?;
     }
-    if faults.is_empty() { Ok(places) } else { Err(faults) }
-}
-
-fn parse(text: &str, signed: &str, pointers: &mut Vec<Pointer>) -> Result<Place, String> {
-    let text = text.trim();
-    match text {
-        "none" => return Ok(Place::Never),
-        "sha256(body)" => return Ok(Place::BodyHash),
-        "signed" if signed.is_empty() => {
-            return Err("`signed` needs a scheme that signs an id: give `verify.id`".to_owned());
-        }
-        "signed" => return Ok(Place::Signed(signed.to_owned())),
-        _ => {}
-    }
-    if let Some(inside) = text.strip_prefix("concat(").and_then(|rest| rest.strip_suffix(')')) {
-        let parts: Result<Vec<Place>, String> = inside
-            .split(',')
-            .map(|part| match parse(part, signed, pointers)? {
-                Place::Never | Place::Concat(_) => {
-                    Err(format!("`{}` can't stand inside of concat(…)", part.trim()))
-                }
-                place => Ok(place),
-            })
-            .collect();
-        return parts.map(Place::Concat);
-    }
-    match Field::parse(text) {
-        Ok(Field::Body(pointer)) => {
-            let name = pointer.as_str().to_owned();
-            let known = pointers.iter().position(|other| *other == pointer);
-            let index = known.unwrap_or_else(|| {
-                pointers.push(pointer);
-                pointers.len() - 1
-            });
-            Ok(Place::Body(index, name))
-        }
-        Ok(field) => Ok(Place::Field(field)),
-        Err(_) if text.starts_with("claim:") => Err(format!("`{text}` is not built yet")),
-        Err(fault) => Err(format!("{fault}, or signed, concat(place, place), sha256(body), none")),
-    }
+    f.write_str(")")
 }
 
 impl Place {
     /// Every place that it reads, itself or its parts.
     pub(in crate::source) fn leaves(&self) -> Vec<&Place> {
         match self {
-            Self::Concat(parts) => parts.iter().flat_map(Self::leaves).collect(),
+            Self::Concat(parts) | Self::Dotted(parts) => {
+                parts.iter().flat_map(Self::leaves).collect()
+            }
             other => vec![other],
         }
+    }
+
+    /// Whether it can differ between two parts of one request. An id that can't would make the second
+    /// part a copy of the first.
+    pub(in crate::source) fn is_of_item(&self) -> bool {
+        match self {
+            Self::Item(..) | Self::ItemHash | Self::Never => true,
+            Self::Concat(parts) => parts.iter().any(Self::is_of_item),
+            _ => false,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_pattern_fits_the_whole_key() {
+        for (glob, fits, fails) in [
+            ("*_events", &["tweet_create_events", "_events"][..], &["events", "x_events_"][..]),
+            ("a*b*c", &["abc", "a-b-c", "abbcbc"], &["ab", "ac", "abcd", "aXc"]),
+            ("same", &["same"], &["same2", "Same", ""]),
+            ("*", &["", "x"], &[]),
+            ("a*a", &["aa", "aba"], &["a"]),
+            ("**", &["", "é"], &[]),
+        ] {
+            for key in fits {
+                assert!(matches(glob, key), "{glob} {key}");
+            }
+            for key in fails {
+                assert!(!matches(glob, key), "{glob} {key}");
+            }
+        }
+        let other = KeyPattern { glob: "update_id".to_owned(), negated: true };
+        assert!(other.fits("message") && !other.fits("update_id"));
     }
 }

@@ -22,6 +22,10 @@ pub(crate) struct Selection {
     pub(crate) there: bool,
     /// Where the parts lie, in their order.
     pub(crate) parts: Vec<Part>,
+    /// Elements of its arrays in which the rest of the way isn't there.
+    pub(crate) barren: Vec<Part>,
+    /// Elements of its arrays through which the way goes on.
+    pub(crate) passed: Vec<Range<usize>>,
 }
 
 /// One part of a batch.
@@ -70,7 +74,8 @@ impl Selector {
     /// Finds its parts in a whole JSON document; fails when it is none, when a key stands twice on
     /// the way (two parsers could read two batches), or with more than [`PARTS_MAX`] parts.
     pub(crate) fn select(&self, document: &[u8]) -> Result<Selection, Malformed> {
-        let mut found = Selection { there: false, parts: Vec::new() };
+        let mut found =
+            Selection { there: false, parts: Vec::new(), barren: Vec::new(), passed: Vec::new() };
         scan(document, &[])?;
         self.walk(document, 0..document.len(), 0, &[], &mut found)?;
         Ok(found)
@@ -95,23 +100,23 @@ impl Selector {
                 }
                 match scan.hits.into_iter().next().flatten() {
                     Some(hit) => within.start + hit.span.start..within.start + hit.span.end,
-                    None => return Ok(()),
+                    None => return found.end(within, arrays),
                 }
             }
-            Some(None) => trimmed(document, within),
+            Some(None) => trimmed(document, within.clone()),
             None => return Ok(()),
         };
         if step + 1 == self.steps.len() {
-            if found.parts.len() == PARTS_MAX {
-                return Err(Malformed { at: here.start, why: "the batch has too many parts" });
-            }
+            found.room(here.start)?;
+            found.passed.extend((step > 0).then_some(within));
             found.parts.push(Part { span: here, arrays: arrays.to_vec() });
             return Ok(());
         }
         if document.get(here.start) != Some(&b'[') {
-            return Ok(());
+            return found.end(within, arrays);
         }
         found.there = true;
+        found.passed.extend((step > 0).then_some(within));
         let inside = here.start + 1..here.end - 1;
         for element in elements(document, &here)? {
             let mut deeper = arrays.to_vec();
@@ -122,7 +127,35 @@ impl Selector {
     }
 }
 
+impl Selection {
+    /// The way ends in this element. At the document itself there is no batch at all.
+    fn end(
+        &mut self,
+        within: Range<usize>,
+        arrays: &[(Range<usize>, Range<usize>)],
+    ) -> Result<(), Malformed> {
+        if !arrays.is_empty() {
+            self.room(within.start)?;
+            self.barren.push(Part { span: within, arrays: arrays.to_vec() });
+        }
+        Ok(())
+    }
+
+    fn room(&self, at: usize) -> Result<(), Malformed> {
+        if self.parts.len() + self.barren.len() == PARTS_MAX {
+            return Err(Malformed { at, why: "the batch has too many parts" });
+        }
+        Ok(())
+    }
+}
+
 impl Part {
+    /// How many bytes [`Part::alone`] gives.
+    pub(crate) fn length_alone(&self, document: &[u8]) -> usize {
+        let left_out = self.arrays.iter().map(|(inside, element)| inside.len() - element.len());
+        document.len() - left_out.sum::<usize>()
+    }
+
     /// The document with the other parts left out: its own bytes, in which each array that this part
     /// lies in has one element.
     pub(crate) fn alone(&self, document: &[u8]) -> Vec<u8> {
@@ -152,6 +185,9 @@ fn elements(document: &[u8], span: &Range<usize>) -> Result<Vec<Range<usize>>, M
     loop {
         let start = scanner.at;
         scanner.value(1, 0)?;
+        if elements.len() == PARTS_MAX {
+            return Err(Malformed { at: start, why: "the batch has too many parts" });
+        }
         elements.push(start..scanner.at);
         if scanner.next_or_end(b']')? {
             return Ok(elements);
