@@ -64,7 +64,7 @@ pub struct SourceSpec {
 
 /// Which event a request is. Places are written `header:NAME`, `query:NAME`, `form:NAME`,
 /// `form:NAME:/pointer`, `body:/pointer`, `item:/pointer` (inside of one part of a `split` batch),
-/// `xml:/root/name` (the text of an element), `claim:NAME` (of a verified JSON Web Token), `signed`
+/// `xml:/root/name` (the text of an element, by the names as they are written), `claim:NAME` (of a verified JSON Web Token), `signed`
 /// (the id that the scheme signed), `concat(place, place, …)`, `sha256(body)`, `sha256(item)` and
 /// `none`; for a type also `dotted(place, place, …)` (what is there, joined by dots) and `key:PATTERN`
 /// (the first key of a JSON object that the pattern matches, or with `!` doesn't).
@@ -96,7 +96,10 @@ pub struct EventSpec {
     #[schemars(skip)]
     pub tenant: Option<Unbuilt>,
     /// How a batch is split into events: pointers with `*`, such as `/events/*`, all of which are
-    /// taken, or `ndjson`. A body in which none of their arrays stands is one event.
+    /// taken, or `ndjson`. A body in which none of their arrays stands is one event, and so is an
+    /// element in which none of the inner arrays stands. Each event is kept with the document's own
+    /// bytes without the other parts (of `ndjson` its line, of `form_field` the JSON alone), to which
+    /// `conflict_ignore` applies. An id must come from the part: else all parts would have one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub split: Option<Texts>,
     /// Whether a batch without any event is acked. False when absent: it is refused.

@@ -63,7 +63,7 @@ pub(super) fn request(headers: &[(&str, &str)], body: &[u8]) -> Received {
 fn event(source: &Source, request: Received) -> Verified {
     match source.admit(request, at(NOW)) {
         Ok(Admitted::Event(verified)) => verified,
-        Ok(Admitted::Handshake(answer)) => panic!("a handshake: {answer:?}"),
+        Ok(other) => panic!("not one event: {other:?}"),
         Err(refused) => panic!("refused: {}", refused.rejection),
     }
 }

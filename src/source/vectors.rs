@@ -137,6 +137,17 @@ fn see(source: &Source, vector: &Vector) -> Seen {
             assert_eq!(verified.body(), &body);
             Seen::Events(vec![(identity.event_id.clone(), identity.kind.clone())])
         }
+        Ok(Admitted::Events(events)) => Seen::Events(
+            events
+                .iter()
+                .map(|verified| {
+                    let identity = verified.identity();
+                    assert_eq!(identity.held, None);
+                    (identity.event_id.clone(), identity.kind.clone())
+                })
+                .collect(),
+        ),
+        Ok(Admitted::Empty) => Seen::Events(Vec::new()),
         Ok(Admitted::Handshake(answer)) => Seen::Handshake(answer),
         Err(refused) => Seen::Refused(refused.rejection),
     }

@@ -2,6 +2,7 @@
 
 mod answers;
 mod away;
+mod batches;
 mod bytes;
 mod catalogue;
 mod identity;

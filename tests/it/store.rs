@@ -14,5 +14,6 @@ mod replay;
 mod rescue;
 mod safety;
 mod settle;
+mod submission;
 mod trap;
 mod upkeep_run;

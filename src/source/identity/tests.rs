@@ -6,6 +6,8 @@ use crate::source::tests::settings;
 use crate::source::{Admitted, Source, SourceSettings, spec};
 use crate::verify::Verified;
 
+mod batch;
+
 fn source(event: &str) -> Source {
     let spec: spec::SourceSpec =
         toml::from_str(&format!("verify = \"none\"\nevent = {event}")).expect("a spec");
@@ -30,7 +32,7 @@ fn request(headers: &[(&str, &[u8])], body: &[u8]) -> Received {
 fn read(source: &Source, request: Received) -> Result<Verified, Rejection> {
     match source.admit(request, chrono::DateTime::UNIX_EPOCH) {
         Ok(Admitted::Event(verified)) => Ok(verified),
-        Ok(Admitted::Handshake(_)) => panic!("a handshake"),
+        Ok(other) => panic!("not one event: {other:?}"),
         Err(refused) => Err(refused.rejection),
     }
 }
@@ -114,6 +116,25 @@ fn every_place_gives_its_id() {
     ] {
         assert_eq!(id(event, body.as_bytes()), wanted.map(str::to_owned), "{event} {body}");
     }
+    let xml = "{ format = \"xml\", id = \"xml:/n/s/id\" }";
+    let coded = "{ format = \"base64_xml(p)\", id = \"concat(xml:/n/k, xml:/n/s/id)\" }";
+    for (event, body, wanted) in [
+        (xml, "<n><s><id>7</id></s></n>", Ok("7")),
+        (xml, "<n><s><id/></s></n>", Err(Code::IdMissing)),
+        (xml, "<n><s><id>7</id></s>", Err(Code::BodyMalformed)),
+        (coded, "p=PG4%2BPGs%2BYTwvaz48\ncz48aWQ%2BNzwvaWQ%2BPC9zPjwvbj4%3D%0A", Ok("a:7")),
+        (coded, "p=%25", Err(Code::BodyMalformed)),
+        (coded, "q=", Err(Code::BodyMalformed)),
+        ("{ id = \"query:q\", format = \"empty\" }", "", Ok("1")),
+        ("{ id = \"query:q\", format = \"empty\" }", " ", Err(Code::BodyMalformed)),
+        ("{ id = \"query:q\", format = \"ndjson\" }", "{}\n[]\n", Ok("1")),
+        ("{ id = \"query:q\", format = \"ndjson\" }", "{}\n[", Err(Code::BodyMalformed)),
+    ] {
+        assert_eq!(id(event, body.as_bytes()), wanted.map(str::to_owned), "{event} {body}");
+    }
+    let twice = request(&[], b"<n><s><id>7</id><id>8</id></s></n>");
+    let held = read(&source(xml), twice).expect("read").identity().held;
+    assert_eq!(held, Some(HELD_DUPLICATE_KEY));
     assert_eq!(
         id("{ id = \"sha256(body)\", format = \"text\" }", b"\xff"),
         Err(Code::BodyMalformed)
@@ -139,7 +160,7 @@ fn a_key_that_stands_twice_holds_the_event_under_its_bodys_hash() {
     {
         let held = identity(body);
         assert_eq!(held.held, Some(HELD_DUPLICATE_KEY), "{body}");
-        assert_eq!(held.event_id, body_id(body.as_bytes()));
+        assert_eq!(held.event_id, hash_id(body.as_bytes()));
         assert_ne!(held.dedupe_key, plain.dedupe_key);
     }
     // Two types make nobody else's id.
@@ -163,6 +184,19 @@ fn a_type_never_makes_a_request_fail() {
     assert_eq!(kind(&[("t", b"\xff")], b""), "");
     assert_eq!(kind(&[("t", b"a"), ("t", b"b")], b""), "");
     assert_eq!(kind(&[("t", b"a\x1b[1m")], b""), "a\\u{1b}[1m");
+    let kind_of = |kind: &str, body: &[u8]| {
+        let source = super::tests::source(&format!("{{ id = \"query:q\", type = \"{kind}\" }}"));
+        read(&source, request(&[], body)).expect("read").identity().kind.clone()
+    };
+    let dotted = "dotted(body:/a, body:/b, body:/c)";
+    assert_eq!(kind_of(dotted, br#"{"a":"x","b":null,"c":"y"}"#), "x.y");
+    assert_eq!(kind_of(dotted, br#"{"b":""}"#), "");
+    assert_eq!(
+        kind_of("key:*_events", br#"{"a":1,"tweet_create_events":[]}"#),
+        "tweet_create_events"
+    );
+    assert_eq!(kind_of("key:!update_id", br#"{"update_id":1,"message":{}}"#), "message");
+    assert_eq!(kind_of("key:!update_id", b"no JSON"), "");
     let long = kind(&[("t", "é".repeat(300).as_bytes())], b"");
     assert_eq!(long, "é".repeat(127));
 }

@@ -28,6 +28,15 @@ fn every_preset_signs_what_it_accepts() {
                         Ok(Admitted::Event(verified)) => {
                             assert_eq!(verified.proof().secret, Some(secret), "{}", preset.slug);
                         }
+                        Ok(Admitted::Events(events)) => {
+                            let used = events.iter().map(|verified| verified.proof().secret);
+                            assert!(
+                                used.into_iter().all(|it| it == Some(secret)),
+                                "{}",
+                                preset.slug
+                            );
+                        }
+                        Ok(Admitted::Empty) => {}
                         Ok(Admitted::Handshake(_)) => assert!(vector.answer.is_some()),
                         Err(refused) => panic!("{}: {}", preset.slug, refused.rejection),
                     }
