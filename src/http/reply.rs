@@ -37,6 +37,9 @@ fn word(duplicate: bool) -> &'static str {
 /// escaping.
 fn answer(reply: &OkReply, ours: impl FnOnce() -> String) -> HttpResponse {
     let mut response = HttpResponse::build(reply.status.map_or(StatusCode::OK, success));
+    if response_has_no_body(reply.status) {
+        return response.finish();
+    }
     if let Some(body) = reply.body.clone() {
         // A preset's type that can't stand in a header is left out: the ack matters more.
         let kind = reply.content_type.as_deref();
@@ -46,6 +49,11 @@ fn answer(reply: &OkReply, ours: impl FnOnce() -> String) -> HttpResponse {
         return response.body(body);
     }
     response.insert_header((CONTENT_TYPE, "application/json")).body(ours())
+}
+
+/// Bytes behind such an answer would be taken for the next one.
+fn response_has_no_body(status: Option<u16>) -> bool {
+    matches!(status, Some(204 | 205))
 }
 
 /// Only a 2xx says that an event is recorded; a preset that says anything else is corrected.
@@ -70,6 +78,9 @@ pub(super) fn handshake(answer: Answer) -> Result<HttpResponse, Problem> {
         let name = HeaderName::try_from(name).map_err(|_| unfit())?;
         let value = HeaderValue::try_from(value).map_err(|_| unfit())?;
         response.append_header((name, value));
+    }
+    if response_has_no_body(Some(answer.status)) {
+        return Ok(response.finish());
     }
     Ok(response.body(answer.body))
 }
@@ -105,8 +116,9 @@ mod tests {
             text(response).await,
             format!(r#"{{"status":"accepted","event":"{one}","events":["{one}","{two}"]}}"#)
         );
-        let reply = OkReply { status: Some(202), ..OkReply::default() };
-        let response = ack_empty(&reply);
+        let reply = |status| OkReply { status: Some(status), ..OkReply::default() };
+        assert_eq!(text(ack_all(&reply(204), false, &events)).await, "");
+        let response = ack_empty(&reply(202));
         assert_eq!(response.status(), 202);
         assert_eq!(text(response).await, r#"{"status":"empty","events":[]}"#);
     }

@@ -181,6 +181,8 @@ pub async fn read_answer(
     let Some(head) = read_head(stream, buffer).await? else { return Ok(None) };
     let status = head.line.split(' ').nth(1).and_then(|text| text.parse().ok()).unwrap_or(0);
     let length = head.header("content-length").map(|text| text.parse::<usize>().unwrap());
+    // It never has a body, and says no length.
+    let length = if status == 204 { Some(0) } else { length };
     while length.is_none_or(|length| buffer.len() < length) {
         if stream.read_buf(buffer).await? == 0 {
             break;
