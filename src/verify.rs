@@ -64,7 +64,8 @@ impl Proof {
 
     /// The same evidence, for another event of the same request.
     pub(crate) fn of_same_request(&self) -> Self {
-        Self { secret: self.secret, signed_id: self.signed_id.clone(), _mint: () }
+        let claims = self.claims.clone();
+        Self { secret: self.secret, signed_id: self.signed_id.clone(), claims, _mint: () }
     }
 
     /// The id that the accepting scheme signed, when it signs one. A scheme with several ways in

@@ -74,7 +74,7 @@ impl Reader {
                 _ => Found::Absent,
             },
             Place::Field(field) => in_field(field, view.received),
-            Place::Claim(name) => match claim(view.proof, name) {
+            Place::Claim(name) => match view.proof.claim(name) {
                 Some(text) => Found::Text(Cow::Borrowed(text)),
                 None => Found::Absent,
             },
@@ -146,11 +146,6 @@ impl Reader {
             _ => false,
         }
     }
-}
-
-/// What the verified JSON Web Token claims.
-fn claim<'a>(_proof: &'a Proof, _name: &str) -> Option<&'a str> {
-    None
 }
 
 fn in_json<'a>(bytes: &'a [u8], scan: &Scan, index: usize) -> Found<'a> {
