@@ -6,6 +6,7 @@ use bytes::Bytes;
 use super::*;
 use crate::verify::Integrity;
 use crate::verify::field::Field;
+use crate::verify::freshness::Unit;
 use crate::verify::key::Algorithm;
 use crate::verify::signature::Signatures;
 use crate::verify::signed::{From as SignatureFrom, SignedScheme};
@@ -15,7 +16,9 @@ fn hmac_of<'a>(scheme: &'a Scheme, request: &Received) -> Option<(&'a SignedSche
     match scheme {
         Scheme::Signed(hmac) => match &hmac.from {
             SignatureFrom::Field(Field::Header(name))
-                if is_usual(hmac) && request.headers.all(name).next().is_some() =>
+                if is_usual(hmac)
+                    && !request.body.is_empty()
+                    && request.headers.all(name).next().is_some() =>
             {
                 Some((hmac, name.clone()))
             }
@@ -35,6 +38,10 @@ fn is_usual(scheme: &SignedScheme) -> bool {
         && scheme.preconditions.is_empty()
         && scheme.integrity() == Integrity::Full
         && scheme.content.has_body()
+        // A time that is spoilt with its body, or that has a form of its own, can't even be read.
+        && scheme.clock.as_ref().is_none_or(|clock| {
+            clock.unit != Unit::Rfc3339 && !clock.from.as_ref().is_some_and(Field::is_in_body)
+        })
 }
 
 /// Runs `check` with each hmac vector, its signature's header and text, and those of its encoded
