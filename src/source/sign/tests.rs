@@ -20,6 +20,8 @@ fn every_preset_signs_what_it_accepts() {
                     let signed = match source.sign(unsigned, now, secret) {
                         // What only the provider knows went away with the headers.
                         Err(why) if bare && why.contains("beside its signature") => continue,
+                        // A handshake that needs no signature may have nothing that could be signed.
+                        Err(_) if vector.answer.is_some() => continue,
                         // The provider alone has the private key.
                         Err(why) if why.starts_with("only the public key is known") => continue,
                         signed => signed.unwrap_or_else(|why| panic!("{}: {why}", preset.slug)),
