@@ -27,6 +27,7 @@ mod provider;
 mod rejection;
 mod send;
 mod serve;
+mod source;
 mod unbuilt;
 
 pub use failure::Failure;
@@ -71,6 +72,9 @@ enum Verb {
     /// Requests that were refused at the door.
     #[command(subcommand)]
     Rejection(rejection::Verb),
+    /// Where webhooks come in, and the secrets that handshakes handed over.
+    #[command(subcommand)]
+    Source(source::Verb),
     /// Delete what has expired, now.
     Cleanup(cleanup::Args),
     /// The config as it is used, or its JSON Schema.
@@ -119,6 +123,7 @@ async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Delivery(verb) => delivery::run(verb, global, output).await,
         Verb::Dead(verb) => delivery::run_dead(verb, global, output).await,
         Verb::Rejection(verb) => rejection::run(verb, global, output).await,
+        Verb::Source(verb) => source::run(verb, global, output).await,
         Verb::Cleanup(args) => cleanup::run(args, global, output).await,
         Verb::Config(verb) => config::run(verb, global, output),
         Verb::Completion(args) => completion::run(args, output),
@@ -150,7 +155,7 @@ mod tests {
 
     #[test]
     fn a_verb_that_is_not_built_says_so_and_an_unknown_one_is_corrected() {
-        for verb in ["verify", "tail", "replay", "source", "handler", "record", "stats", "man"] {
+        for verb in ["verify", "tail", "replay", "handler", "record", "stats", "man"] {
             let want = format!("2: `hookonce {verb}` is not built yet");
             assert_eq!(refused(&format!("{verb} x --y")), Some(want));
         }

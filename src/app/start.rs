@@ -113,13 +113,15 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
     })?;
     // A cleanup that an operator asked for ends with the scheduled ones, after its current batch.
     let upkeep_stop = CancellationToken::new();
-    let admin =
-        http::serve_admin(&config.admin, admin_state(&shared, &config, items, &upkeep_stop))
-            .map_err(|source| RunError::Listen {
-                what: "admin.listen",
-                address: config.admin.listen,
-                source,
-            })?;
+    let admin = http::serve_admin(
+        &config.admin,
+        admin_state(&shared, &config, items, &captures, &upkeep_stop),
+    )
+    .map_err(|source| RunError::Listen {
+        what: "admin.listen",
+        address: config.admin.listen,
+        source,
+    })?;
 
     let upkeep = TaskTracker::new();
     let policies =
@@ -212,6 +214,7 @@ fn admin_state(
     shared: &Shared,
     config: &Config,
     handlers: Vec<http::admin::shape::HandlerItem>,
+    captures: &Arc<Captures>,
     upkeep_stop: &CancellationToken,
 ) -> AdminState {
     let wake = Arc::clone(&shared.wake);
@@ -235,6 +238,7 @@ fn admin_state(
     AdminState {
         store: shared.store.clone(),
         sources: Arc::clone(&shared.sources),
+        captures: Arc::clone(captures),
         handlers: handlers.into(),
         metrics: shared.metrics.clone(),
         readiness: shared.readiness.clone(),

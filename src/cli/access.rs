@@ -7,7 +7,7 @@ use uuid::Uuid;
 use super::{Failure, Global};
 use crate::http::admin::shape::{
     Action, CleanupDone, DeliveryFull, EventFull, EventItem, List, ReadmitItem, ReadmitRequest,
-    RejectionItem,
+    RejectionItem, SourceItem,
 };
 use crate::store::{DeliveryFilter, EventFilter, RejectionFilter};
 
@@ -124,6 +124,21 @@ impl Access {
     /// Judges kept rejections again.
     pub async fn readmit(&self, wanted: &ReadmitRequest) -> Result<Vec<ReadmitItem>, Failure> {
         either!(self, it => it.readmit(wanted))
+    }
+
+    /// Every source.
+    pub async fn sources(&self) -> Result<List<SourceItem>, Failure> {
+        either!(self, it => it.sources())
+    }
+
+    /// One source; with the secret that was captured for it, when it is to be revealed.
+    pub async fn source(&self, name: &str, reveal: bool) -> Result<SourceItem, Failure> {
+        either!(self, it => it.source(name, reveal))
+    }
+
+    /// Forgets the captured secret of a source.
+    pub async fn reopen(&self, name: &str) -> Result<SourceItem, Failure> {
+        either!(self, it => it.reopen(name))
     }
 
     /// Runs one cleanup, or says what it would delete.

@@ -10,7 +10,6 @@ const VERBS: &[&str] = &[
     "verify",
     "tail",
     "replay",
-    "source",
     "handler",
     "record",
     "stats",

@@ -6,7 +6,8 @@
 //! GET  /api/v1/deliveries  deliveries/{id}               POST deliveries/{id}/retry|cancel|discard
 //! GET  /api/v1/rejections  rejections/{id}               POST rejections/readmit
 //! GET  /api/v1/cleanup                                   POST cleanup
-//! GET  /api/v1/sources  /api/v1/handlers
+//! GET  /api/v1/sources  sources/{name}[?reveal=true]     POST sources/{name}/reopen
+//! GET  /api/v1/handlers
 //! ```
 //!
 //! Everything but the probes is behind [`super::auth`]. Lists are `{"items": […], "next_cursor": …}`,
@@ -25,6 +26,7 @@ use serde::Serialize;
 use super::problem::Problem;
 use super::readiness::Readiness;
 use super::{auth, probe};
+use crate::intake::Captures;
 use crate::intake::readmit::{ReadmitFilter, Readmitted};
 use crate::metric::Metrics;
 use crate::source::Sources;
@@ -56,6 +58,8 @@ pub struct AdminState {
     pub store: Store,
     /// The sources, for their list.
     pub sources: Arc<Sources>,
+    /// What handshakes handed the sources.
+    pub captures: Arc<Captures>,
     /// The handlers: from the config, and those that an embedder added.
     pub handlers: Arc<[shape::HandlerItem]>,
     /// Where the figures are.
@@ -128,6 +132,8 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
                     .route(web::post().to(cleanup::run)),
             )
             .service(get("/api/v1/sources").route(web::get().to(sources::list)))
+            .service(get("/api/v1/sources/{name}").route(web::get().to(sources::show)))
+            .service(post("/api/v1/sources/{name}/reopen").route(web::post().to(sources::reopen)))
             .service(get("/api/v1/handlers").route(web::get().to(handlers::list)))
             .default_service(web::to(|| async { Problem::not_found("route").response() })),
     );

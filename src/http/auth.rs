@@ -46,6 +46,11 @@ impl Door {
         Self { token, hosts }
     }
 
+    /// Whether a token is asked for.
+    pub(super) fn has_token(&self) -> bool {
+        self.token.is_some()
+    }
+
     /// Lets a request in, or says why not.
     fn check(
         &self,

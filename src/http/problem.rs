@@ -306,6 +306,8 @@ fn title(code: &str) -> &'static str {
         "gone" => "The bytes are gone",
         "busy" => "It is running",
         "token" => "A token is needed",
+        "token_not_set" => "No token is set",
+        "not_capturing" => "It captures nothing",
         "host_not_allowed" => "Unknown host name",
         "cross_site" => "Cross-site request",
         _ => "Internal error",

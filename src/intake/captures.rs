@@ -45,6 +45,12 @@ impl Captures {
         Self { store, sources, looks: RateLimiter::direct(Quota::per_second(LOOKS)) }
     }
 
+    /// The sources.
+    #[must_use]
+    pub fn sources(&self) -> &Sources {
+        &self.sources
+    }
+
     /// Whether any source captures.
     #[must_use]
     pub fn any(&self) -> bool {
@@ -79,6 +85,15 @@ impl Captures {
                 "{} was handed its secret and is active", source.name());
         }
         Ok(if ours { Capturing::Done } else { Capturing::Closed })
+    }
+
+    /// Forgets the secret of a source, which waits for a handshake then unless the config has one.
+    /// Other replicas learn of it as of a capture.
+    pub async fn forget(&self, source: &Source) -> Result<bool, StoreError> {
+        let forgotten = self.store.forget_captured(source.name().clone()).await?;
+        teach(source, &self.store.captured().await?);
+        tracing::info!(source.name = %source.name(), "{} was reopened", source.name());
+        Ok(forgotten)
     }
 
     /// Looks whether the database knows more of this source than it does itself; tells whether that

@@ -1,5 +1,7 @@
 //! The database itself, opened beside a daemon that may be running on it.
 
+use std::sync::Arc;
+
 use entity::Name;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -11,8 +13,9 @@ use crate::handler::Routes;
 use crate::http::admin::convert;
 use crate::http::admin::shape::{
     Action, CleanupDone, DeliveryFull, EventFull, EventItem, List, ReadmitItem, ReadmitRequest,
-    RejectionItem,
+    RejectionItem, SourceItem,
 };
+use crate::intake::Captures;
 use crate::intake::readmit::{Readmission, ReadmitFilter};
 use crate::source::{Source, Sources};
 use crate::store::{DeliveryFilter, EventDetail, EventFilter, RejectionFilter, Store};
@@ -129,6 +132,23 @@ impl Direct {
             .map_err(|why| Failure::Usage(format!("--since: {why}")))?;
         let filter =
             ReadmitFilter { ids: wanted.ids.clone(), source: wanted.source.clone(), since };
+        let captures = self.captures().await?;
+        let mut routes = Routes::default();
+        for it in &self.config.handlers {
+            routes.add(it.name.clone(), it.from.clone(), it.events.clone());
+        }
+        let readmission = Readmission {
+            store: &self.store,
+            sources: captures.sources(),
+            routes: &routes,
+            retention: self.config.retention,
+        };
+        let done = readmission.run(&filter, wanted.dry_run).await?;
+        Ok(done.into_iter().map(ReadmitItem::from).collect())
+    }
+
+    /// The config's sources, with what handshakes handed them.
+    async fn captures(&self) -> Result<Captures, Failure> {
         let mut sources = Vec::new();
         for settings in &self.config.sources {
             // The config was checked with the same function, so this does not happen.
@@ -137,18 +157,33 @@ impl Direct {
             })?;
             sources.push(source);
         }
-        let mut routes = Routes::default();
-        for it in &self.config.handlers {
-            routes.add(it.name.clone(), it.from.clone(), it.events.clone());
+        let captures = Captures::new(self.store.clone(), Arc::new(Sources::new(sources)));
+        captures.load().await?;
+        Ok(captures)
+    }
+
+    pub(super) async fn sources(&self) -> Result<List<SourceItem>, Failure> {
+        let captures = self.captures().await?;
+        let items = captures.sources().iter().map(|source| SourceItem::from(&**source)).collect();
+        Ok(List { items, next_cursor: None })
+    }
+
+    pub(super) async fn source(&self, name: &str, reveal: bool) -> Result<SourceItem, Failure> {
+        let captures = self.captures().await?;
+        let source = captures.sources().named(name).ok_or_else(|| no_source(name))?;
+        Ok(convert::source_in_full(source, &self.store.captured().await?, reveal))
+    }
+
+    pub(super) async fn reopen(&self, name: &str) -> Result<SourceItem, Failure> {
+        let captures = self.captures().await?;
+        let source = captures.sources().named(name).ok_or_else(|| no_source(name))?;
+        if !source.captures() {
+            return Err(Failure::Failed(format!(
+                "no handshake hands `{name}` a secret: its secrets are in the config"
+            )));
         }
-        let readmission = Readmission {
-            store: &self.store,
-            sources: &Sources::new(sources),
-            routes: &routes,
-            retention: self.config.retention,
-        };
-        let done = readmission.run(&filter, wanted.dry_run).await?;
-        Ok(done.into_iter().map(ReadmitItem::from).collect())
+        captures.forget(source).await?;
+        Ok(SourceItem::from(&**source))
     }
 
     pub(super) async fn cleanup(&self, dry_run: bool) -> Result<CleanupDone, Failure> {
@@ -173,6 +208,10 @@ impl Direct {
             }
         }
     }
+}
+
+fn no_source(name: &str) -> Failure {
+    Failure::NotFound(format!("there is no source `{name}` in the config"))
 }
 
 fn no_delivery(id: Uuid) -> Failure {

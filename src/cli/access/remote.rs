@@ -15,7 +15,7 @@ use crate::cli::Failure;
 use crate::cli::failure::chain;
 use crate::http::admin::shape::{
     Action, CleanupDone, CleanupRequest, DeliveryFull, EventFull, EventItem, List, ReadmitItem,
-    ReadmitRequest, RejectionItem, ReplayRequest,
+    ReadmitRequest, RejectionItem, ReplayRequest, SourceItem,
 };
 use crate::secret::Secret;
 use crate::store::{DeliveryFilter, EventFilter, RejectionFilter};
@@ -223,6 +223,19 @@ impl Remote {
     ) -> Result<Vec<ReadmitItem>, Failure> {
         let done: List<ReadmitItem> = self.post(&["rejections", "readmit"], Some(wanted)).await?;
         Ok(done.items)
+    }
+
+    pub(super) async fn sources(&self) -> Result<List<SourceItem>, Failure> {
+        self.get(&["sources"], Vec::new()).await
+    }
+
+    pub(super) async fn source(&self, name: &str, reveal: bool) -> Result<SourceItem, Failure> {
+        let query = pairs([("reveal", reveal.then(|| "true".to_owned()))]);
+        self.get(&["sources", name], query).await
+    }
+
+    pub(super) async fn reopen(&self, name: &str) -> Result<SourceItem, Failure> {
+        self.post(&["sources", name, "reopen"], None::<&()>).await
     }
 
     pub(super) async fn cleanup(&self, dry_run: bool) -> Result<CleanupDone, Failure> {

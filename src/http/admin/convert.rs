@@ -14,6 +14,7 @@ use crate::handler::{HandlerSettings, Kind};
 use crate::intake::readmit::{ReadmitOutcome, Readmitted};
 use crate::received::Headers;
 use crate::source::Source;
+use crate::store::captured::Captured;
 use crate::store::{DeliveryRow, EventDetail, EventRow, Page, Removed, Reopened, Retention};
 use crate::upkeep::CleanupSettings;
 
@@ -196,7 +197,22 @@ impl From<&Source> for SourceItem {
             path: source.path().to_owned(),
             provider: source.provider().map(str::to_owned),
             integrity: source.facts().integrity.as_str().to_owned(),
+            state: if source.is_pending() { "pending" } else { "active" }.to_owned(),
+            url: source.public_url().map(str::to_owned),
+            captured_at: None,
+            captured_secret: None,
         }
+    }
+}
+
+/// A source with what was captured for it; its secret in the open only with `reveal`.
+#[must_use]
+pub fn source_in_full(source: &Source, captured: &[Captured], reveal: bool) -> SourceItem {
+    let own = captured.iter().find(|it| it.source == source.name().as_str());
+    SourceItem {
+        captured_at: own.map(|it| it.captured_at),
+        captured_secret: own.filter(|_| reveal).map(|it| it.secret.expose().to_owned()),
+        ..SourceItem::from(source)
     }
 }
 

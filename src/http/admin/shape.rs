@@ -219,6 +219,16 @@ pub struct SourceItem {
     pub provider: Option<String>,
     /// How much of a request its scheme proves: `full`, `partial` or `none`.
     pub integrity: String,
+    /// `active`, or `pending` while it waits for a handshake that hands it its secret.
+    pub state: String,
+    /// The URL to give to the provider, when the config says under which we are reached.
+    pub url: Option<String>,
+    /// When a handshake handed it its secret. In `show` only.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub captured_at: Option<DateTime<Utc>>,
+    /// The secret that a handshake handed it. Only where it was asked for.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub captured_secret: Option<String>,
 }
 
 /// A handler in a list.

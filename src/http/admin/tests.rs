@@ -59,6 +59,7 @@ fn github(name: &str) -> Source {
 }
 
 fn state(store: &Store, sources: Sources, woken: &Arc<AtomicUsize>) -> AdminState {
+    let sources = Arc::new(sources);
     let woken = Arc::clone(woken);
     let handler = |name: &str| shape::HandlerItem {
         name: name.to_owned(),
@@ -68,7 +69,8 @@ fn state(store: &Store, sources: Sources, woken: &Arc<AtomicUsize>) -> AdminStat
     };
     AdminState {
         store: store.clone(),
-        sources: Arc::new(sources),
+        captures: Arc::new(crate::intake::Captures::new(store.clone(), Arc::clone(&sources))),
+        sources,
         handlers: Arc::from([handler("log"), handler("late")]),
         metrics: Metrics::new(),
         readiness: Readiness::new(),
