@@ -29,6 +29,9 @@ pub struct Fetcher {
     /// Or why there is none: a system without certificates can't ask anybody, and need not.
     client: Result<reqwest::Client, String>,
     public_only: bool,
+    /// Where tests send what is meant for others.
+    #[cfg(test)]
+    towards: Option<Url>,
 }
 
 /// Why there is no answer; in a sentence that holds no more of the URL than its host.
@@ -49,14 +52,25 @@ impl Fetcher {
         let client = Self::builder()
             .https_only(true)
             .dns_resolver(Arc::new(PublicOnly { rule: "a fetch from a provider" }));
-        Self { client: client.build().map_err(|error| causes(&error)), public_only: true }
+        Self {
+            client: client.build().map_err(|error| causes(&error)),
+            public_only: true,
+            #[cfg(test)]
+            towards: None,
+        }
+    }
+
+    /// One that sends everything to this server, whatever host is asked for.
+    #[cfg(test)]
+    pub(crate) fn towards(server: Url) -> Self {
+        Self { towards: Some(server), ..Self::unguarded() }
     }
 
     /// One that also fetches over plain HTTP and from this machine.
     #[cfg(test)]
     pub(crate) fn unguarded() -> Self {
         let client = Self::builder().tls_certs_only([]).build();
-        Self { client: client.map_err(|error| causes(&error)), public_only: false }
+        Self { client: client.map_err(|error| causes(&error)), public_only: false, towards: None }
     }
 
     fn builder() -> reqwest::ClientBuilder {
@@ -72,6 +86,12 @@ impl Fetcher {
 
     /// Gets a URL. Anything but a 2xx is an error. Dropping the future gives the request up.
     pub async fn get(&self, url: &Url) -> Result<Vec<u8>, FetchError> {
+        #[cfg(test)]
+        if let Some(mut there) = self.towards.clone() {
+            there.set_path(url.path());
+            there.set_query(url.query());
+            return self.run(&there, self.client()?.get(there.clone())).await;
+        }
         self.run(url, self.client()?.get(url.clone())).await
     }
 

@@ -154,12 +154,26 @@ fn wide(spec: &MatchSpec, path: &str, around: &Around<'_>, faults: &mut Faults) 
     let takes_events = spec.method.as_ref().is_none_or(|method| around.methods.contains(method));
     let nothing =
         [&spec.header, &spec.query, &spec.form, &spec.body].iter().all(|it| it.is_empty());
-    if nothing && takes_events {
+    let unproven = places(&spec.absent, path, &mut Faults::default());
+    let none_proven = around.verify.is_some_and(|verify| cannot_prove(verify, &unproven));
+    if nothing && takes_events && !none_proven {
         faults.push(
             &format!("{path}.match"),
             "would swallow every request: match a header, a query parameter, a form's field or a body pointer too",
         );
     }
+}
+
+/// Whether a request in which nothing stands in these places can't be an event.
+fn cannot_prove(verify: &SchemeSpec, absent: &[Field]) -> bool {
+    let is_absent = |text: &str| Field::parse(text).is_ok_and(|field| absent.contains(&field));
+    if let Some(members) = &verify.any {
+        return !members.is_empty() && members.iter().all(|it| cannot_prove(it, absent));
+    }
+    verify.signature.as_ref().is_some_and(|signature| is_absent(&signature.from))
+        || verify.token.as_ref().is_some_and(|token| is_absent(&token.from))
+        || (verify.basic.is_some() && is_absent("header:authorization"))
+        || verify.all.iter().flatten().any(|it| cannot_prove(it, absent))
 }
 
 fn needs(

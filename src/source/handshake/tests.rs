@@ -108,6 +108,11 @@ fn a_method_alone_may_be_a_handshake_unless_events_come_by_it() {
     let answered = answer(&source, &of("HEAD", "", &[], "")).expect("an answer");
     assert_eq!((answered.status, answered.content_type), (200, None));
     assert_eq!(code(&source, &get(""), NOW), Err(Code::MethodNotAllowed));
+    let unsigned = shaking(
+        r#"{ match = { absent = ["header:t"] }, signed = false, reply = { body = "hello" } }"#,
+    );
+    assert_eq!(body(&unsigned, &of("POST", "", &[], "")), "hello");
+    assert_eq!(code(&unsigned, &of("POST", "", &[("t", KEY)], ""), NOW), Ok(()));
     for swallowing in [
         r#"{ match = { method = "POST" }, reply = {} }"#,
         r#"{ match = {}, signed = false, reply = {} }"#,
