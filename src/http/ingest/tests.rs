@@ -26,6 +26,18 @@ use crate::store::{Migrate, RejectionFilter, Retention, Store, StoreSettings};
 const DAY: Duration = Duration::from_secs(86_400);
 const PATIENCE: Duration = Duration::from_secs(20);
 
+/// A source whose provider wants a URL to be fetched before it sends.
+fn confirming() -> SourceSettings {
+    let spec = r#"
+        verify = { hmac = "sha256", signature = { from = "header:s", encoding = "hex" }, content = "{body}" }
+        event = { id = "none" }
+        reply = { overload = 500 }
+        handshake = [{ match = { body = { "/Type" = "SubscriptionConfirmation" } }, callout = { url_from = "body:/SubscribeURL", hosts = ["sns.us-*.amazonaws.com"] }, reply = {} }]
+    "#;
+    let spec = toml::from_str(spec).expect("a spec");
+    SourceSettings { spec, ..settings("topic", "github") }
+}
+
 struct Door {
     address: SocketAddr,
     sources: Arc<Sources>,
@@ -60,6 +72,11 @@ fn settings(name: &str, provider: &str) -> SourceSettings {
 
 impl Door {
     async fn open() -> Self {
+        Self::calling(Fetcher::unguarded()).await
+    }
+
+    /// With what gets the URLs that handshakes name.
+    async fn calling(fetcher: Fetcher) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let store = Store::open(&StoreSettings {
             url: format!("sqlite://{}", folder.path().join("hookonce.db").display()),
@@ -74,6 +91,7 @@ impl Door {
                 settings("github", "github"),
                 settings("stripe", "stripe"),
                 SourceSettings { rate_limit: Some(1), ..settings("limited", "github") },
+                confirming(),
                 SourceSettings {
                     on_id_conflict: OnIdConflict::Reject,
                     ..settings("strict", "github")
@@ -103,7 +121,7 @@ impl Door {
             recorder: Recorder::start(&intake, parts, &tasks, closing.clone()),
             keeper: RejectionKeeper::start(store.clone(), metrics.clone(), &tasks, closing.clone()),
             captures: Arc::new(Captures::new(store.clone(), Arc::clone(&sources))),
-            fetcher: Fetcher::unguarded(),
+            fetcher,
             metrics: metrics.clone(),
             skew: skew.clone(),
             readiness: Readiness::new(),
@@ -293,4 +311,72 @@ async fn a_request_that_is_stale_only_by_our_wrong_clock_may_come_again() {
     assert_eq!(door.refusal(&forged).await, want(401, "signature_mismatch"));
     let kept: Vec<String> = door.close().await.into_iter().map(|(_, code)| code).collect();
     assert_eq!(kept, ["timestamp_future", "clock_skew", "timestamp_stale", "signature_mismatch"]);
+}
+
+/// A server that notes the heads of requests and answers each with `status`.
+async fn confirmer(status: &'static str) -> (url::Url, Arc<std::sync::Mutex<Vec<String>>>) {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.expect("a port");
+    let url = format!("http://{}/", listener.local_addr().expect("an address"));
+    let asked: Arc<std::sync::Mutex<Vec<String>>> = Arc::default();
+    let noted = Arc::clone(&asked);
+    tokio::spawn(async move {
+        loop {
+            let (mut peer, _) = listener.accept().await.expect("a peer");
+            let mut head = vec![0; 4096];
+            let n = peer.read(&mut head).await.expect("a request");
+            let line = String::from_utf8_lossy(&head[..n]).lines().next().map(str::to_owned);
+            noted.lock().expect("not poisoned").extend(line);
+            let answer = format!("HTTP/1.1 {status}\r\ncontent-length: 0\r\n\r\n");
+            peer.write_all(answer.as_bytes()).await.expect("an answer");
+        }
+    });
+    (url.parse().expect("a URL"), asked)
+}
+
+#[actix_web::test]
+async fn a_subscription_is_confirmed_before_it_is_answered() {
+    let body = r#"{"Type":"SubscriptionConfirmation","SubscribeURL":"https://sns.us-east-1.amazonaws.com/?Action=ConfirmSubscription&Token=1"}"#;
+    let (server, asked) = confirmer("200 OK").await;
+    let door = Door::calling(Fetcher::towards(server)).await;
+    let request = door.signed("topic", &[], body, Utc::now());
+    let (status, answer) = door.send(&request).await;
+    assert_eq!(status, 200, "{answer}");
+    assert!(
+        answer.contains("content-length: 0\r\n") && !answer.contains("\ncontent-type"),
+        "{answer}"
+    );
+    assert_eq!(
+        *asked.lock().expect("not poisoned"),
+        ["GET /?Action=ConfirmSubscription&Token=1 HTTP/1.1"]
+    );
+    // Elsewhere nobody is asked, nor for a stranger.
+    let elsewhere =
+        door.signed("topic", &[], &body.replace("amazonaws.com", "evil.org"), Utc::now());
+    assert_eq!(door.refusal(&elsewhere).await, (403, "handshake_refused".to_owned()));
+    let mut forged = request.clone();
+    forged.headers = Headers::new();
+    assert_eq!(door.refusal(&forged).await, (401, "signature_missing".to_owned()));
+    assert_eq!(asked.lock().expect("not poisoned").len(), 1);
+    // Only so often: then the provider has to come again.
+    let mut answered = Vec::new();
+    for _ in 0..10 {
+        answered.push(door.send(&request).await.0);
+    }
+    assert_eq!(answered, [200, 200, 200, 200, 200, 200, 200, 200, 200, 500]);
+    assert_eq!(asked.lock().expect("not poisoned").len(), 10);
+    door.close().await;
+}
+
+#[actix_web::test]
+async fn what_can_not_be_confirmed_now_is_our_fault() {
+    let body = r#"{"Type":"SubscriptionConfirmation","SubscribeURL":"https://sns.us-east-1.amazonaws.com/"}"#;
+    for status in ["500 No", "302 Found", "404 Not Found"] {
+        let (server, _) = confirmer(status).await;
+        let door = Door::calling(Fetcher::towards(server)).await;
+        let (status, answer) = door.send(&door.signed("topic", &[], body, Utc::now())).await;
+        // The source's own word for 503.
+        assert_eq!(status, 500, "{answer}");
+        assert!(answer.contains("handshake_unavailable") && !answer.contains("sns."), "{answer}");
+        door.close().await;
+    }
 }

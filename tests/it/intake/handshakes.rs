@@ -143,9 +143,10 @@ fn gets(db: &TestDatabase) -> DaemonPlan {
 }
 
 async fn got(daemon: &Daemon, method: &str, target: &str, headers: &[(&str, &str)]) -> RawAnswer {
-    let request = headers.iter().fold(RawRequest::new(method, target), |request, (name, value)| {
-        request.header(name, value)
-    });
+    let request = headers.iter().fold(
+        RawRequest::new(method, target).header("connection", "close"),
+        |request, (name, value)| request.header(name, value),
+    );
     request.send(daemon.public()).await
 }
 
@@ -350,7 +351,9 @@ both_databases!(a_challenge_with_a_body_is_answered_as_its_provider_wants, |db| 
     let at = now().to_string();
     let rfc3339 = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Nanos, true);
     let post = async |name: &str, query: &str, headers: &[(&str, String)], body: &str| {
-        let request = RawRequest::post(&format!("/in/{name}{query}"), body).without("content-type");
+        let request = RawRequest::post(&format!("/in/{name}{query}"), body)
+            .without("content-type")
+            .header("connection", "close");
         let request =
             headers.iter().fold(request, |request, (name, value)| request.header(name, value));
         request.send(daemon.public()).await
