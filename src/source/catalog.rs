@@ -88,6 +88,17 @@ mod tests {
     }
 
     #[test]
+    fn every_preset_can_be_used() {
+        let mut faults = Vec::new();
+        for preset in on_disk() {
+            if let Err(found) = preset.source.facts() {
+                faults.extend(found.iter().map(|fault| format!("{}: {fault}", preset.slug)));
+            }
+        }
+        assert!(faults.is_empty(), "{}", faults.join("\n"));
+    }
+
+    #[test]
     fn every_preset_says_where_and_when_it_was_read() {
         for preset in on_disk() {
             assert!(preset.doc.starts_with("https://"), "{}", preset.slug);

@@ -79,10 +79,7 @@ impl Scheme {
             Self::Token(scheme) => scheme.sign(received, secret),
             Self::Basic(scheme) => scheme.sign(received, secret),
             Self::Unsigned => Ok(()),
-            Self::Any(members) => match members.first() {
-                Some(member) => member.sign(received, now, secret, fresh_id),
-                None => Err("the scheme is empty".to_owned()),
-            },
+            Self::Any(members) => sign_any(members, received, now, secret, fresh_id),
             // Members with secrets of their own have them pinned; the caller's choice is for those
             // that share one.
             Self::All(members) => members.iter().try_for_each(|member| {
@@ -229,11 +226,38 @@ fn any(members: &[Scheme], received: &Received, now: DateTime<Utc>) -> Result<Pr
         .unwrap_or_else(|| Rejection::new(Code::SignatureMissing, "the scheme accepts nothing")))
 }
 
+/// Signs by the first member that has this secret and then accepts the request: which one that is may
+/// depend on what the request is.
+fn sign_any(
+    members: &[Scheme],
+    received: &mut Received,
+    now: DateTime<Utc>,
+    secret: usize,
+    fresh_id: &str,
+) -> Result<(), String> {
+    let mut why = None;
+    for member in members.iter().filter(|member| member.has_secret(secret)) {
+        let mut signed = received.clone();
+        match member.sign(&mut signed, now, secret, fresh_id) {
+            Ok(()) => match member.verify(&signed, now) {
+                Ok(_) => {
+                    *received = signed;
+                    return Ok(());
+                }
+                Err(rejection) => why = why.or_else(|| Some(rejection.to_string())),
+            },
+            Err(fault) => why = why.or(Some(fault)),
+        }
+    }
+    Err(why
+        .unwrap_or_else(|| format!("no part of this source's scheme has secret number {secret}")))
+}
+
 /// How far a request came: whether there was a signature, one that could be read, a right one.
 fn reached(code: Code) -> u8 {
     match code {
         Code::SignatureMissing => 0,
-        Code::SignatureMalformed => 1,
+        Code::SignatureMalformed | Code::TimestampMissing | Code::IdMissing => 1,
         Code::TimestampStale | Code::TimestampFuture => 3,
         _ => 2,
     }

@@ -42,8 +42,8 @@ fn with_port(url: &str, spelling: Spelling) -> String {
     let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
     let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
     let (authority, path) = rest.split_at(end);
-    // The colons of an IPv6 address stand inside of brackets.
-    let host_from = authority.rfind(']').unwrap_or(0);
+    // A user's name ends at the `@`; the colons of an IPv6 address stand inside of brackets.
+    let host_from = authority.rfind(']').or_else(|| authority.rfind('@')).unwrap_or(0);
     let colon = authority[host_from..].rfind(':').map(|at| host_from + at);
     let bare = colon.map_or(authority, |at| &authority[..at]);
     match (spelling, colon) {
@@ -136,6 +136,9 @@ mod tests {
             ("https://x:8443/", "https://x:8443/", "https://x/"),
             ("https://[::1]/a", "https://[::1]:443/a", "https://[::1]/a"),
             ("https://[::1]:1/a", "https://[::1]:1/a", "https://[::1]/a"),
+            ("https://u:p@x/a", "https://u:p@x:443/a", "https://u:p@x/a"),
+            ("https://u:p@x:1/a", "https://u:p@x:1/a", "https://u:p@x/a"),
+            ("http://u:p@[::1]/a", "http://u:p@[::1]:80/a", "http://u:p@[::1]/a"),
         ] {
             assert_eq!(spelled(url.into(), Spelling::WithPort), with);
             assert_eq!(spelled(url.into(), Spelling::WithoutPort), without);

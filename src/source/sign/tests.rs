@@ -5,11 +5,12 @@ use crate::received::Headers;
 use crate::source::tests::{KEY, NOW, request, source};
 use crate::source::vectors::{at, code, request_of, source_of};
 use crate::source::{Admitted, catalog};
+use crate::verify::Code;
 
 #[test]
 fn every_preset_signs_what_it_accepts() {
     for preset in &catalog::on_disk() {
-        for vector in &preset.vector {
+        for vector in preset.vector.iter().filter(|vector| vector.refused.is_none()) {
             let source = source_of(preset, &vector.secrets, Some(vector));
             for secret in 0..vector.secrets.len() {
                 for unsigned in
@@ -19,7 +20,13 @@ fn every_preset_signs_what_it_accepts() {
                     let bare = unsigned.headers.iter().next().is_none();
                     let signed = match source.sign(unsigned, now, secret) {
                         // What only the provider knows went away with the headers.
-                        Err(why) if bare && why.contains("beside its signature") => continue,
+                        Err(why)
+                            if bare
+                                && (why.contains("beside its signature")
+                                    || why.contains("which the signature covers")) =>
+                        {
+                            continue;
+                        }
                         // A handshake that needs no signature may have nothing that could be signed.
                         Err(_) if vector.answer.is_some() => continue,
                         // The provider alone has the private key.
@@ -40,6 +47,10 @@ fn every_preset_signs_what_it_accepts() {
                         }
                         Ok(Admitted::Empty) => {}
                         Ok(Admitted::Handshake(_)) => assert!(vector.answer.is_some()),
+                        // So did the id; and signed a handshake may be one no longer.
+                        Err(refused)
+                            if (bare && refused.rejection.code == Code::IdMissing)
+                                || vector.answer.is_some() => {}
                         Err(refused) => panic!("{}: {}", preset.slug, refused.rejection),
                     }
                 }

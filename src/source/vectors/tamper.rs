@@ -193,7 +193,7 @@ fn no_tampered_copy_is_accepted() {
             if source.scheme.signs_url() {
                 urls(&name, preset, vector, &source, &mut tally);
             }
-            if source.scheme.has_clock() {
+            if is_timed(&source.scheme, &request, vector.now) {
                 for seconds in [8 * 24 * 3600, -8 * 24 * 3600] {
                     let now = vector.now + seconds;
                     tally.expect_refusal("timestamp", &name, &source, &request, now);
@@ -233,6 +233,10 @@ fn another_secret_is_a_mismatch_even_when_the_request_is_stale() {
         for vector in preset.vector.iter().filter(|vector| !vector.secrets.is_empty()) {
             let source = source_of(preset, &vector.secrets, Some(vector));
             if source.scheme.verify(&request_of(vector), at(vector.now)).is_err() {
+                continue;
+            }
+            // A changed point is rarely one of the curve.
+            if preset.source.verify.as_ref().is_some_and(|scheme| scheme.ecdsa.is_some()) {
                 continue;
             }
             let others: Option<Vec<String>> =
