@@ -14,7 +14,7 @@ use ipnet::IpNet;
 use crate::received::Received;
 use crate::secret::Secret;
 use crate::verify::scheme::Scheme;
-use crate::verify::{Code, Proof, Rejection, Verified};
+use crate::verify::{Code, KeyWanted, Proof, Rejection, Verified};
 
 pub mod catalog;
 pub mod preset;
@@ -185,6 +185,13 @@ impl Source {
             }
             Reading::Empty => Admitted::Empty,
         }
+    }
+
+    /// The public key that has to be fetched before this request can be judged, or should be soon.
+    /// Always `None` for a source with secrets. Cheap, and never goes to the network.
+    #[must_use]
+    pub fn key_wanted(&self, received: &Received, now: DateTime<Utc>) -> Option<KeyWanted> {
+        if self.scheme.fetched().is_empty() { None } else { self.scheme.wanted(received, now) }
     }
 
     /// Overwrites what in the head of a request would let its holder send another body under its id.

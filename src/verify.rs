@@ -27,6 +27,7 @@ pub(crate) mod template;
 pub(crate) mod url;
 
 pub(crate) mod generate;
+pub(crate) mod jwt;
 pub(crate) mod key;
 pub(crate) mod keyring;
 pub(crate) mod public;
@@ -35,6 +36,7 @@ pub(crate) mod scheme;
 pub(crate) mod signed;
 pub(crate) mod token;
 
+pub use keyring::{KeyWanted, Roots};
 pub use rejection::{Code, Rejection};
 pub use scheme::Integrity;
 

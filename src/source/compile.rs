@@ -14,6 +14,8 @@ use crate::verify::template::Words;
 
 mod clock;
 mod event;
+mod fetched;
+mod jwt;
 pub(super) mod key;
 mod scheme;
 mod signature;

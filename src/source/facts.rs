@@ -22,6 +22,8 @@ pub struct Facts {
     pub id_signed: bool,
     /// Where the id is, in the order of trying, such as `header:x-github-delivery`.
     pub id_places: Vec<String>,
+    /// Where public keys are fetched from while the source has no secrets, in a few words each.
+    pub keys_from: Vec<String>,
 }
 
 impl SourceSpec {
@@ -55,7 +57,14 @@ pub(super) fn of(scheme: &Scheme, reader: &Reader) -> Facts {
         fresh: scheme.has_clock(),
         id_signed: reader.id.iter().all(|place| is_signed(place, scheme, reader)),
         id_places: places.collect(),
+        keys_from: keys_from(scheme),
     }
+}
+
+fn keys_from(scheme: &Scheme) -> Vec<String> {
+    let mut places: Vec<String> = scheme.fetched().into_iter().map(|it| it.place()).collect();
+    places.dedup();
+    places
 }
 
 fn name(scheme: &Scheme) -> String {
@@ -66,6 +75,10 @@ fn name(scheme: &Scheme) -> String {
     };
     match scheme {
         Scheme::Signed(signed) => signed.algorithm.name().to_owned(),
+        Scheme::Jwt(jwt) => {
+            let algs: Vec<&str> = jwt.algs.iter().map(|alg| alg.name()).collect();
+            format!("JSON Web Token by {}", algs.join(" or "))
+        }
         Scheme::Token(token) => format!("token in {}", token.from),
         Scheme::Basic(_) => "HTTP Basic".to_owned(),
         Scheme::Unsigned => "none: everything is accepted".to_owned(),

@@ -133,7 +133,7 @@ fn what_would_be_accepted_and_inert_is_a_fault() {
         (
             format!("{event}verify = {{ jwt = {{ algs = [\"ES256\"] }} }}"),
             &[KEY][..],
-            "verify.jwt: is not built yet",
+            "secrets[0]: is not a public key in PEM",
         ),
         (
             format!("{event}verify = {{ ed25519 = true, signature = {{ from = \"header:s\" }} }}"),

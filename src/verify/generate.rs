@@ -20,7 +20,7 @@ pub(crate) fn private_key(algorithm: PublicAlgorithm) -> Result<String, String> 
         PublicAlgorithm::Ed25519 => {
             Ed25519KeyPair::generate_pkcs8(&chance).map_err(failed)?.as_ref().to_vec()
         }
-        PublicAlgorithm::EcdsaP256 => {
+        PublicAlgorithm::EcdsaP256 | PublicAlgorithm::EcdsaP256Fixed => {
             let scheme = &signature::ECDSA_P256_SHA256_ASN1_SIGNING;
             EcdsaKeyPair::generate_pkcs8(scheme, &chance).map_err(failed)?.as_ref().to_vec()
         }

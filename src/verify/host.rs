@@ -67,6 +67,16 @@ impl HostPattern {
             }
         })
     }
+
+    /// Whether a certificate's name, which may begin with `*.`, belongs to the one who has these
+    /// hosts: it is what the pattern writes out at its end, or lies below that.
+    #[must_use]
+    pub fn is_akin_to(&self, name: &str) -> bool {
+        let open = self.labels.iter().rposition(|label| label.contains('*')).map_or(0, |at| at + 1);
+        let end = self.labels[open..].join(".");
+        let name = name.strip_prefix("*.").unwrap_or(name).to_ascii_lowercase();
+        name == end || name.strip_suffix(&end).is_some_and(|before| before.ends_with('.'))
+    }
 }
 
 impl fmt::Display for HostPattern {
@@ -129,6 +139,23 @@ mod tests {
             assert_eq!(parsed.to_string(), pattern);
             fits.iter().for_each(|host| assert!(parsed.fits(host), "{host} for {pattern}"));
             others.iter().for_each(|host| assert!(!parsed.fits(host), "{host} for {pattern}"));
+        }
+    }
+
+    #[test]
+    fn a_certificates_name_belongs_to_who_has_the_hosts() {
+        for (pattern, akin, others) in [
+            (
+                "sns.us-*.amazonaws.com",
+                &["sns.amazonaws.com", "amazonaws.com", "*.amazonaws.com"][..],
+                &["amazonaws.com.cn", "evilamazonaws.com", "com", "*.com"][..],
+            ),
+            ("*.paypal.com", &["messageverificationcerts.paypal.com"], &["paypal.com.evil.org"]),
+            ("api.example.com", &["api.example.com"], &["example.com", "www.example.com"]),
+        ] {
+            let pattern = HostPattern::parse(pattern).expect(pattern);
+            akin.iter().for_each(|name| assert!(pattern.is_akin_to(name), "{name} for {pattern}"));
+            others.iter().for_each(|name| assert!(!pattern.is_akin_to(name), "{name}: {pattern}"));
         }
     }
 

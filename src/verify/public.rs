@@ -8,7 +8,8 @@ use aws_lc_rs::signature::{
     VerificationAlgorithm,
 };
 use rustls_pki_types::pem::PemObject;
-use rustls_pki_types::{PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
+use rustls_pki_types::{CertificateDer, PrivatePkcs8KeyDer, SubjectPublicKeyInfoDer};
+use webpki::EndEntityCert;
 
 use super::encoding::Encoding;
 
@@ -19,6 +20,8 @@ pub(crate) enum PublicAlgorithm {
     Ed25519,
     /// ASN.1, over SHA-256, on P-256.
     EcdsaP256,
+    /// Both numbers of 32 bytes, over SHA-256, on P-256: as JSON Web Tokens have it.
+    EcdsaP256Fixed,
     /// PKCS #1 v1.5 over SHA-1. Only where a provider has nothing better.
     RsaSha1,
     /// PKCS #1 v1.5 over SHA-256.
@@ -51,6 +54,7 @@ impl PublicAlgorithm {
         match self {
             Self::Ed25519 => &signature::ED25519,
             Self::EcdsaP256 => &signature::ECDSA_P256_SHA256_ASN1,
+            Self::EcdsaP256Fixed => &signature::ECDSA_P256_SHA256_FIXED,
             Self::RsaSha1 => &signature::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
             Self::RsaSha256 => &signature::RSA_PKCS1_2048_8192_SHA256,
         }
@@ -60,7 +64,7 @@ impl PublicAlgorithm {
     pub(crate) const fn name(self) -> &'static str {
         match self {
             Self::Ed25519 => "Ed25519",
-            Self::EcdsaP256 => "ECDSA-P256-SHA256",
+            Self::EcdsaP256 | Self::EcdsaP256Fixed => "ECDSA-P256-SHA256",
             Self::RsaSha1 => "RSA-SHA1",
             Self::RsaSha256 => "RSA-SHA256",
         }
@@ -69,20 +73,26 @@ impl PublicAlgorithm {
     /// Bytes of its signatures, when they all have as many.
     pub(crate) const fn length(self) -> Option<usize> {
         match self {
-            Self::Ed25519 => Some(64),
+            Self::Ed25519 | Self::EcdsaP256Fixed => Some(64),
             Self::EcdsaP256 | Self::RsaSha1 | Self::RsaSha256 => None,
         }
     }
 }
 
 impl PublicKey {
-    /// Reads a key in PEM: `PUBLIC KEY`, `CERTIFICATE` is refused here, and of a `PRIVATE KEY`
-    /// (PKCS #8) the public half is used.
+    /// Reads a key in PEM: a `PUBLIC KEY`, that of a `CERTIFICATE` (which is pinned by it: nothing else
+    /// of the certificate is judged), and of a `PRIVATE KEY` (PKCS #8) the public half.
     pub(crate) fn from_pem(algorithm: PublicAlgorithm, pem: &str) -> Result<Self, String> {
         if pem.contains("PRIVATE KEY-----") {
             let der = PrivatePkcs8KeyDer::from_pem_slice(pem.as_bytes())
                 .map_err(|_| "is a private key, but none in PKCS #8 PEM".to_owned())?;
             return Self::from_pkcs8(algorithm, der.secret_pkcs8_der());
+        }
+        if pem.contains("BEGIN CERTIFICATE-----") {
+            let unreadable = "is not a certificate in PEM that can be read";
+            let der = CertificateDer::from_pem_slice(pem.as_bytes()).map_err(|_| unreadable)?;
+            let certificate = EndEntityCert::try_from(&der).map_err(|_| unreadable)?;
+            return Self::from_der(algorithm, certificate.subject_public_key_info().as_ref());
         }
         let der = SubjectPublicKeyInfoDer::from_pem_slice(pem.as_bytes())
             .map_err(|_| "is not a public key in PEM (BEGIN PUBLIC KEY)".to_owned())?;
@@ -118,6 +128,10 @@ impl PublicKey {
                 let scheme = &signature::ECDSA_P256_SHA256_ASN1_SIGNING;
                 Pair::Ecdsa(EcdsaKeyPair::from_pkcs8(scheme, der).map_err(unfit)?)
             }
+            PublicAlgorithm::EcdsaP256Fixed => {
+                let scheme = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
+                Pair::Ecdsa(EcdsaKeyPair::from_pkcs8(scheme, der).map_err(unfit)?)
+            }
             PublicAlgorithm::RsaSha1 | PublicAlgorithm::RsaSha256 => {
                 Pair::Rsa(RsaKeyPair::from_pkcs8(der).map_err(unfit)?)
             }
@@ -130,6 +144,17 @@ impl PublicKey {
         let mut key = Self::from_der(algorithm, public)?;
         key.pair = Some(Arc::new(pair));
         Ok(key)
+    }
+
+    /// The public half as the algorithm writes it.
+    #[cfg(test)]
+    pub(crate) fn raw(&self) -> Vec<u8> {
+        match self.pair.as_deref() {
+            Some(Pair::Ed25519(pair)) => pair.public_key().as_ref().to_vec(),
+            Some(Pair::Ecdsa(pair)) => pair.public_key().as_ref().to_vec(),
+            Some(Pair::Rsa(pair)) => pair.public_key().as_ref().to_vec(),
+            None => Vec::new(),
+        }
     }
 
     /// Whether `signature` is one of this key over `content`.
@@ -169,3 +194,6 @@ impl PublicKey {
 fn rsa_sha1(_: &RsaKeyPair, _: &[u8]) -> Result<Vec<u8>, String> {
     Err("RSA with SHA-1 is only verified: nothing new is signed with it".to_owned())
 }
+
+#[cfg(test)]
+mod tests;

@@ -4,6 +4,8 @@ use chrono::{DateTime, Utc};
 
 use super::Proof;
 use super::field::Field;
+use super::jwt::JwtScheme;
+use super::keyring::{Fetched, KeyWanted};
 use super::rejection::{Code, Rejection};
 use super::signed::{From, SignedScheme};
 use super::token::{AUTHORIZATION, BasicScheme, TokenScheme};
@@ -14,6 +16,8 @@ use crate::received::Received;
 pub(crate) enum Scheme {
     /// A signature over a template of the request.
     Signed(Box<SignedScheme>),
+    /// A JSON Web Token.
+    Jwt(Box<JwtScheme>),
     /// A token.
     Token(TokenScheme),
     /// HTTP Basic.
@@ -58,6 +62,7 @@ impl Scheme {
     ) -> Result<Proof, Rejection> {
         match self {
             Self::Signed(scheme) => scheme.verify(received, now),
+            Self::Jwt(scheme) => scheme.verify(received, now),
             Self::Token(scheme) => scheme.verify(received),
             Self::Basic(scheme) => scheme.verify(received),
             Self::Unsigned => Ok(Proof::mint(None, None)),
@@ -76,6 +81,7 @@ impl Scheme {
     ) -> Result<(), String> {
         match self {
             Self::Signed(scheme) => scheme.sign(received, now, secret, fresh_id),
+            Self::Jwt(scheme) => scheme.sign(received, now, secret, fresh_id),
             Self::Token(scheme) => scheme.sign(received, secret),
             Self::Basic(scheme) => scheme.sign(received, secret),
             Self::Unsigned => Ok(()),
@@ -93,6 +99,7 @@ impl Scheme {
     pub(crate) fn integrity(&self) -> Integrity {
         match self {
             Self::Signed(scheme) => scheme.integrity(),
+            Self::Jwt(scheme) => scheme.integrity(),
             Self::Token(_) | Self::Basic(_) | Self::Unsigned => Integrity::None,
             Self::Any(members) => {
                 members.iter().map(Self::integrity).min().unwrap_or(Integrity::None)
@@ -107,6 +114,7 @@ impl Scheme {
     pub(crate) fn signs(&self, field: &Field) -> bool {
         match self {
             Self::Signed(scheme) => scheme.signs(field),
+            Self::Jwt(scheme) => scheme.signs(field),
             Self::Token(_) | Self::Basic(_) | Self::Unsigned => false,
             Self::Any(members) => members.iter().all(|member| member.signs(field)),
             Self::All(members) => members.iter().any(|member| member.signs(field)),
@@ -118,6 +126,7 @@ impl Scheme {
     pub(crate) fn signs_url(&self) -> bool {
         match self {
             Self::Signed(scheme) => scheme.content.has_url(),
+            Self::Jwt(scheme) => scheme.expected.urls.is_any(),
             Self::Token(_) | Self::Basic(_) | Self::Unsigned => false,
             Self::Any(members) => members.iter().all(Self::signs_url),
             Self::All(members) => members.iter().any(Self::signs_url),
@@ -128,7 +137,7 @@ impl Scheme {
     pub(crate) fn has_signed_id(&self) -> bool {
         match self {
             Self::Signed(scheme) => scheme.id.as_ref().is_some_and(|id| self.signs(id)),
-            Self::Token(_) | Self::Basic(_) | Self::Unsigned => false,
+            Self::Jwt(_) | Self::Token(_) | Self::Basic(_) | Self::Unsigned => false,
             Self::Any(members) => members.iter().all(Self::has_signed_id),
             Self::All(members) => members.iter().any(Self::has_signed_id),
         }
@@ -138,7 +147,7 @@ impl Scheme {
     pub(crate) fn id_fields(&self) -> Vec<&Field> {
         match self {
             Self::Signed(scheme) => scheme.id.iter().collect(),
-            Self::Token(_) | Self::Basic(_) | Self::Unsigned => Vec::new(),
+            Self::Jwt(_) | Self::Token(_) | Self::Basic(_) | Self::Unsigned => Vec::new(),
             Self::Any(members) | Self::All(members) => {
                 members.iter().flat_map(Self::id_fields).collect()
             }
@@ -149,6 +158,7 @@ impl Scheme {
     pub(crate) fn has_clock(&self) -> bool {
         match self {
             Self::Signed(scheme) => scheme.clock.as_ref().is_some_and(|clock| clock.signed),
+            Self::Jwt(scheme) => scheme.has_clock(),
             Self::Token(_) | Self::Basic(_) | Self::Unsigned => false,
             Self::Any(members) | Self::All(members) => members.iter().any(Self::has_clock),
         }
@@ -158,7 +168,8 @@ impl Scheme {
     /// signatures that don't cover the body. What lies in the body stays.
     pub(crate) fn conceal(&self, received: &mut Received) {
         match self {
-            Self::Signed(_) if self.integrity() == Integrity::Full => {}
+            Self::Signed(_) | Self::Jwt(_) if self.integrity() == Integrity::Full => {}
+            Self::Jwt(scheme) => scheme.from.conceal(received),
             Self::Signed(scheme) => match &scheme.from {
                 From::Field(field) => field.conceal(received),
                 From::Headers(prefix) => {
@@ -180,6 +191,33 @@ impl Scheme {
         }
     }
 
+    /// The key that has to be fetched before this request can be judged; of several, one that can't
+    /// be done without.
+    pub(crate) fn wanted(&self, received: &Received, now: DateTime<Utc>) -> Option<KeyWanted> {
+        match self {
+            Self::Signed(scheme) => scheme.wanted(received, now),
+            Self::Jwt(scheme) => scheme.wanted(received, now),
+            Self::Token(_) | Self::Basic(_) | Self::Unsigned => None,
+            Self::Any(members) | Self::All(members) => {
+                let mut wanted = members.iter().filter_map(|it| it.wanted(received, now));
+                let first = wanted.next()?;
+                if first.is_urgent() { Some(first) } else { wanted.next().or(Some(first)) }
+            }
+        }
+    }
+
+    /// Where its keys come from, where they are fetched.
+    pub(crate) fn fetched(&self) -> Vec<&Fetched> {
+        match self {
+            Self::Signed(scheme) => scheme.fetched.iter().collect(),
+            Self::Jwt(scheme) => scheme.fetched.iter().collect(),
+            Self::Token(_) | Self::Basic(_) | Self::Unsigned => Vec::new(),
+            Self::Any(members) | Self::All(members) => {
+                members.iter().flat_map(Self::fetched).collect()
+            }
+        }
+    }
+
     /// Whether it accepts everything.
     pub(crate) fn is_unsigned(&self) -> bool {
         matches!(self, Self::Unsigned)
@@ -188,6 +226,7 @@ impl Scheme {
     fn positions(&self) -> Vec<usize> {
         match self {
             Self::Signed(scheme) => scheme.keys.iter().map(|key| key.position).collect(),
+            Self::Jwt(scheme) => scheme.keys.iter().map(|key| key.position).collect(),
             Self::Token(TokenScheme { secrets, .. }) | Self::Basic(BasicScheme { secrets }) => {
                 secrets.iter().map(|(position, _)| *position).collect()
             }
@@ -259,6 +298,8 @@ fn reached(code: Code) -> u8 {
         Code::SignatureMissing => 0,
         Code::SignatureMalformed | Code::TimestampMissing | Code::IdMissing => 1,
         Code::TimestampStale | Code::TimestampFuture => 3,
+        // Our own fault: the sender must be asked to come again, whatever another way in says.
+        Code::KeyUnavailable => 4,
         _ => 2,
     }
 }

@@ -11,9 +11,8 @@ use super::field::Field;
 use super::freshness::Clock;
 use super::json::select::Selector;
 use super::key::{Algorithm, Key, Material};
-use super::keyring::Fetched;
+use super::keyring::{Fetched, KeyWanted};
 use super::precondition::Precondition;
-use super::public::PublicKey;
 use super::rejection::{Code, Rejection};
 use super::signature::{Grammar, SIGNATURES_MAX, Signatures};
 use super::template::{Content, Context, Template, malformed};
@@ -279,12 +278,12 @@ impl SignedScheme {
         now: DateTime<Utc>,
     ) -> Result<Option<usize>, Rejection> {
         let named = self.named_key(received, context.part)?;
-        if let Some(fetched) = &self.fetched {
-            let key = fetched.key(received, now)?;
+        if let (Some(fetched), Algorithm::Public(algorithm)) = (&self.fetched, self.algorithm) {
+            let keys = fetched.keys(received, named.as_deref(), algorithm, now)?;
             let content = self.content.resolve(received, context)?;
             let all: Vec<&[u8]> = candidates.iter().map(|(bytes, _)| bytes.as_slice()).collect();
-            let accepted = |key: &PublicKey| Material::Public(key.clone()).accepts(&content, &all);
-            return if accepted(&key) { Ok(None) } else { Err(self.mismatch()) };
+            let good = keys.into_iter().any(|key| Material::Public(key).accepts(&content, &all));
+            return if good { Ok(None) } else { Err(self.mismatch()) };
         }
         let shared = match self.content.names_secret() {
             true => None,
@@ -329,6 +328,25 @@ impl SignedScheme {
             let detail = format!("the id of the key in {field} is missing or empty");
             Rejection::new(Code::SignatureMissing, detail)
         })
+    }
+
+    /// The key that a fetched source needs for this request, when there is a signature that could be
+    /// good.
+    pub(crate) fn wanted(&self, received: &Received, now: DateTime<Utc>) -> Option<KeyWanted> {
+        let (Some(fetched), Algorithm::Public(algorithm)) = (&self.fetched, self.algorithm) else {
+            return None;
+        };
+        if self.preconditions.iter().any(|it| it.check(received).is_err()) {
+            return None;
+        }
+        let lines = self.lines(received, &received.body).ok()?;
+        let mut signatures = Signatures::default();
+        for line in &lines {
+            self.grammar.read(line, &mut signatures).ok()?;
+        }
+        self.decode(&signatures).ok()?;
+        let named = self.named_key(received, &received.body).ok()?;
+        fetched.wanted(received, named.as_deref(), algorithm, now)
     }
 
     fn mismatch(&self) -> Rejection {

@@ -23,17 +23,12 @@ pub(super) fn keys(
     let key = spec.key.as_ref().unwrap_or(&default);
     let utf8 = OneOrMore::One(KeyDecode::Utf8);
     let words = key.decode.as_ref().unwrap_or(&utf8).as_slice();
-    if !suit(algorithm, key, words, path, faults) {
+    if !words_suit(matches!(algorithm, Algorithm::Public(_)), words, path, faults) {
         return Vec::new();
     }
     let kind = |secret: &Secret| match algorithm {
         Algorithm::Public(_) => SecretKind::PublicKey,
-        // One that can't be decoded gets its own fault below.
-        Algorithm::Hmac(_) | Algorithm::Digest(_) => SecretKind::HmacKey {
-            bytes: bare(secret, key)
-                .and_then(|(_, text)| words.iter().find_map(|word| decoded(&text, *word)))
-                .map_or(usize::MAX, |key| key.len()),
-        },
+        Algorithm::Hmac(_) | Algorithm::Digest(_) => hmac_kind(secret, key, words),
     };
     let mut keys = Vec::new();
     for (position, secret) in secrets(spec, path, surroundings, faults, kind) {
@@ -92,26 +87,22 @@ fn first_with_mac(spec: &SchemeSpec) -> Option<&SchemeSpec> {
     spec.any.iter().flatten().chain(spec.all.iter().flatten()).find_map(first_with_mac)
 }
 
-/// Whether the words suit the algorithm.
-fn suit(
-    algorithm: Algorithm,
-    key: &KeySpec,
+/// What a secret that makes a MAC is checked as. One that can't be decoded gets its own fault.
+pub(super) fn hmac_kind(secret: &Secret, key: &KeySpec, words: &[KeyDecode]) -> SecretKind {
+    let bytes = bare(secret, key)
+        .and_then(|(_, text)| words.iter().find_map(|word| decoded(&text, *word)))
+        .map_or(usize::MAX, |key| key.len());
+    SecretKind::HmacKey { bytes }
+}
+
+/// Whether the words suit keys that are public, or that aren't.
+pub(super) fn words_suit(
+    public: bool,
     words: &[KeyDecode],
     path: &str,
     faults: &mut Faults,
 ) -> bool {
-    let public = matches!(algorithm, Algorithm::Public(_));
     let mut suits = true;
-    for (word, is) in [
-        ("jwks", key.jwks.is_some()),
-        ("x509", key.x509.is_some()),
-        ("pem_url", key.pem_url.is_some()),
-    ] {
-        if is {
-            faults.push(&format!("{path}.key.{word}"), "is not built yet");
-            suits = false;
-        }
-    }
     let of_public = |word: &KeyDecode| matches!(word, KeyDecode::Spki | KeyDecode::Pem);
     if !public && words.iter().any(of_public) {
         faults.push(&format!("{path}.key.decode"), "a secret is no public key");
@@ -128,7 +119,7 @@ fn suit(
 }
 
 /// The id of a secret, where it has one, and its text without the prefix that is taken off.
-fn bare(secret: &Secret, key: &KeySpec) -> Option<(Option<String>, String)> {
+pub(super) fn bare(secret: &Secret, key: &KeySpec) -> Option<(Option<String>, String)> {
     let (id, text) = match key.by_id {
         Some(_) => {
             let (id, text) = secret.expose().rsplit_once(':')?;
@@ -140,7 +131,7 @@ fn bare(secret: &Secret, key: &KeySpec) -> Option<(Option<String>, String)> {
     Some((id, stripped.unwrap_or(text).to_owned()))
 }
 
-fn unreadable(words: &[KeyDecode]) -> String {
+pub(super) fn unreadable(words: &[KeyDecode]) -> String {
     let wanted = match words.first() {
         Some(KeyDecode::Hex) => "hex",
         Some(KeyDecode::Whsec) => "base64 after `whsec_`",
@@ -150,7 +141,7 @@ fn unreadable(words: &[KeyDecode]) -> String {
     format!("is not {wanted}, as this scheme's keys are: copy it whole")
 }
 
-fn decoded(text: &str, decode: KeyDecode) -> Option<Vec<u8>> {
+pub(super) fn decoded(text: &str, decode: KeyDecode) -> Option<Vec<u8>> {
     match decode {
         KeyDecode::Utf8 => Some(text.as_bytes().to_vec()),
         KeyDecode::Hex => Encoding::Hex.decode_key(text),
@@ -184,7 +175,11 @@ fn unescaped(text: &str) -> String {
 }
 
 /// Keys in PEM are taken whatever the words say: people have them in both forms.
-fn public(algorithm: PublicAlgorithm, text: &str, words: &[KeyDecode]) -> Result<Material, String> {
+pub(super) fn public(
+    algorithm: PublicAlgorithm,
+    text: &str,
+    words: &[KeyDecode],
+) -> Result<Material, String> {
     if text.contains("-----BEGIN") {
         return PublicKey::from_pem(algorithm, text).map(Material::Public);
     }

@@ -1,7 +1,7 @@
 //! Compiles `verify`, member by member.
 
 use super::super::spec::{SchemeSpec, TokenSpec};
-use super::{Faults, Surroundings, signed};
+use super::{Faults, Surroundings, fetched, jwt, signed};
 use crate::secret::{Secret, SecretKind};
 use crate::verify::field::Field;
 use crate::verify::json::select::Selector;
@@ -40,9 +40,8 @@ pub(super) fn compile(
     if let Some(algorithm) = signed::algorithm(spec) {
         return signed::compile(spec, algorithm, path, surroundings, faults);
     }
-    if spec.jwt.is_some() {
-        faults.push(&format!("{path}.jwt"), "is not built yet");
-        return None;
+    if let Some(token) = &spec.jwt {
+        return jwt::compile(spec, token, path, surroundings, faults);
     }
     if let Some(token) = &spec.token {
         return compile_token(spec, token, path, surroundings, faults);
@@ -124,6 +123,9 @@ pub(super) fn secrets(
     kind: impl Fn(&Secret) -> SecretKind,
 ) -> Vec<(usize, Secret)> {
     let Some(secrets) = surroundings.secrets else { return Vec::new() };
+    if fetched::is_fetched(spec, surroundings) {
+        return Vec::new();
+    }
     if secrets.is_empty() {
         let fault = "secrets: at least one is needed: secrets = [{ env = \"NAME\" }]".to_owned();
         if !faults.0.contains(&fault) {
@@ -160,7 +162,12 @@ fn needless(spec: &SchemeSpec, path: &str, faults: &mut Faults) {
     let signs = signed::algorithm(spec).is_some();
     let jwt = spec.jwt.is_some();
     let makes_keys = |key: &super::super::spec::KeySpec| {
-        key.decode.is_some() || !key.strip_prefix.is_empty() || key.by_id.is_some()
+        key.decode.is_some()
+            || !key.strip_prefix.is_empty()
+            || key.by_id.is_some()
+            || key.jwks.is_some()
+            || key.x509.is_some()
+            || key.pem_url.is_some()
     };
     for (word, is, fits) in [
         ("key", spec.key.as_ref().is_some_and(makes_keys), signs || jwt),

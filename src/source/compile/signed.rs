@@ -4,7 +4,7 @@ use super::super::spec::{
     BodyDigestSpec, Curve, DigestHash, Encoding as EncodingWord, Hash as HashWord, RsaHash,
     SchemeSpec, Texts,
 };
-use super::{Faults, Surroundings, clock, key, signature};
+use super::{Faults, Surroundings, clock, fetched, key, signature};
 use crate::verify::digest::{BodyDigest, DigestPlace};
 use crate::verify::field::Field;
 use crate::verify::json::select::Selector;
@@ -55,6 +55,11 @@ pub(super) fn compile(
     faults: &mut Faults,
 ) -> Option<Scheme> {
     let keys = key::keys(spec, algorithm, path, surroundings, faults);
+    let public = match algorithm {
+        Algorithm::Public(algorithm) => vec![algorithm],
+        Algorithm::Hmac(_) | Algorithm::Digest(_) => Vec::new(),
+    };
+    let fetched = fetched::compile(spec, public, path, surroundings, faults);
     let words = surroundings.words();
     let text = spec.content.as_deref().unwrap_or("{body}");
     let content = faults.take(&format!("{path}.content"), Template::parse(text, &words));
@@ -81,7 +86,7 @@ pub(super) fn compile(
     Some(Scheme::Signed(Box::new(SignedScheme {
         algorithm,
         keys,
-        fetched: None,
+        fetched,
         by_id,
         all_lines: signature.lines == Some(super::super::spec::Lines::All),
         from,

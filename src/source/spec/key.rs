@@ -77,15 +77,20 @@ pub struct JwksSpec {
     pub keep: Option<DurationText>,
 }
 
-/// The public key of a certificate that the request names.
+/// The public key of a certificate that the request names. The certificate must be valid, be one for
+/// a name under the written end of `hosts`, and lead to a root; it is kept until it expires.
 #[derive(Debug, Clone, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields)]
 pub struct X509Spec {
     /// Where the URL of the certificate stands.
     pub url_from: String,
     /// Hosts that it may be fetched from: `*` stands for one or more labels, such as `*.paypal.com`,
-    /// or inside of one label for some of it, such as `sns.*.amazonaws.com`.
+    /// or inside of one label for some of it, such as `sns.us-*.amazonaws.com`.
     pub hosts: Vec<String>,
+    /// Whether a certificate may come without those that lead from it to a root. What makes it the
+    /// provider's is then the host that it came from, and its name. False when absent.
+    #[serde(default)]
+    pub without_chain: bool,
 }
 
 /// A public key in PEM at a URL.

@@ -66,6 +66,7 @@ fn shown(scheme: &Scheme, request: &Received, now: i64, fields: &mut Vec<Field>)
                     .map(|(name, _)| Field::Header(name.to_owned())),
             ),
         },
+        Scheme::Jwt(jwt) => fields.push(jwt.from.clone()),
         Scheme::Token(token) => fields.push(token.from.clone()),
         Scheme::Basic(_) => fields.push(Field::Header("authorization".to_owned())),
         Scheme::Unsigned => {}

@@ -1,0 +1,368 @@
+//! What the ring knows, asks for and forgets; without a network.
+
+use std::collections::BTreeSet;
+
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use serde_json::{Value, json};
+
+use super::*;
+use crate::received::Headers;
+use crate::verify::encoding::Encoding;
+use crate::verify::generate::private_key;
+
+const EC: PublicAlgorithm = PublicAlgorithm::EcdsaP256Fixed;
+const NOW: i64 = 1_767_225_600;
+const HOUR: Duration = Duration::from_secs(3600);
+
+fn at(seconds: i64) -> DateTime<Utc> {
+    DateTime::from_timestamp(NOW + seconds, 0).expect("a time")
+}
+
+fn request(header: &str) -> Received {
+    let mut headers = Headers::new();
+    headers.push("x-url", header.as_bytes());
+    Received {
+        method: "POST".to_owned(),
+        target: "/in/a".to_owned(),
+        headers,
+        body: bytes::Bytes::new(),
+        peer: None,
+        arrived_at: at(0),
+    }
+}
+
+fn url(text: &str) -> Url {
+    text.parse().expect("a URL")
+}
+
+/// A pair, and its public half as a JSON Web Key.
+fn pair(kid: &str) -> (PublicKey, Value) {
+    let pem = private_key(PublicAlgorithm::EcdsaP256).expect("a key");
+    let key = PublicKey::from_pem(EC, &pem).expect("a key");
+    let point = key.raw();
+    let number = |bytes: &[u8]| Encoding::Base64Url.encode(bytes);
+    let jwk = json!({
+        "kty": "EC", "crv": "P-256", "kid": kid, "use": "sig", "alg": "ES256",
+        "x": number(&point[1..33]), "y": number(&point[33..]),
+    });
+    (key, jwk)
+}
+
+fn set_of(keys: &[&Value]) -> Vec<u8> {
+    json!({ "keys": keys }).to_string().into_bytes()
+}
+
+fn a_set() -> Fetched {
+    let place = KeyPlace::Set { url: url("https://keys.example.com/"), pointer: String::new() };
+    Fetched::new(place, vec![EC], HOUR)
+}
+
+fn by_id() -> Fetched {
+    let place = KeyPlace::ById {
+        url: url("https://keys.example.com/get"),
+        post: vec!["{\"key_id\":\"".to_owned(), "\"}".to_owned()],
+        pointer: "/key".to_owned(),
+    };
+    Fetched::new(place, vec![EC], HOUR)
+}
+
+fn code(fetched: &Fetched, kid: &str, now: i64) -> Result<usize, Code> {
+    let found = fetched.keys(&request(""), Some(kid), EC, at(now));
+    found.map(|keys| keys.len()).map_err(|rejection| rejection.code)
+}
+
+fn wanted(fetched: &Fetched, kid: &str, now: i64) -> Option<KeyWanted> {
+    fetched.wanted(&request(""), Some(kid), EC, at(now))
+}
+
+fn take(fetched: &Fetched, kid: &str, answer: &[u8], now: i64) -> Result<(), String> {
+    let wanted = wanted(fetched, kid, now).expect("something to fetch");
+    assert!(wanted.begin(at(now)), "it may be asked for");
+    wanted.accept(answer, None, &Roots::of(Vec::new()), at(now))
+}
+
+#[test]
+fn a_set_is_asked_for_once_and_again_before_it_is_old() {
+    let fetched = a_set();
+    let (key, jwk) = pair("one");
+    assert_eq!(code(&fetched, "one", 0), Err(Code::KeyUnavailable));
+    assert!(wanted(&fetched, "one", 0).expect("to fetch").is_urgent());
+    take(&fetched, "one", &set_of(&[&jwk]), 0).expect("keys");
+    let found = fetched.keys(&request(""), Some("one"), EC, at(1)).expect("a key");
+    let signature = key.sign(b"x").expect("signed");
+    assert!(found[0].verifies(b"x", &signature) && !found[0].verifies(b"y", &signature));
+    assert!(wanted(&fetched, "one", 2879).is_none());
+    let due = wanted(&fetched, "one", 2880).expect("old soon");
+    assert!(!due.is_urgent(), "no request waits for it");
+    // It can't be had: what is here stays in use for a day, and not longer.
+    assert_eq!(code(&fetched, "one", 3600 + 86_399), Ok(1));
+    assert_eq!(code(&fetched, "one", 3600 + 86_400), Err(Code::KeyUnavailable));
+}
+
+#[test]
+fn a_key_that_was_withdrawn_or_added_is_noticed() {
+    let fetched = a_set();
+    let ((_, one), (_, two)) = (pair("one"), pair("two"));
+    take(&fetched, "one", &set_of(&[&one]), 0).expect("keys");
+    // Fetched a moment ago, so it is known not to be there.
+    assert_eq!(code(&fetched, "two", 59), Err(Code::SignatureMismatch));
+    assert!(wanted(&fetched, "two", 59).is_none());
+    assert_eq!(code(&fetched, "two", 60), Err(Code::KeyUnavailable));
+    take(&fetched, "two", &set_of(&[&two]), 60).expect("keys");
+    assert_eq!(
+        (code(&fetched, "two", 61), code(&fetched, "one", 61)),
+        (Ok(1), Err(Code::SignatureMismatch))
+    );
+}
+
+#[test]
+fn an_answer_without_a_key_changes_nothing() {
+    let fetched = a_set();
+    let (_, jwk) = pair("one");
+    take(&fetched, "one", &set_of(&[&jwk]), 0).expect("keys");
+    let due = wanted(&fetched, "one", 3000).expect("old soon");
+    let with = |name: &str, value: Value| {
+        let mut changed = jwk.clone();
+        changed[name] = value;
+        set_of(&[&changed])
+    };
+    for answer in [
+        b"".to_vec(),
+        b"<html>".to_vec(),
+        b"{}".to_vec(),
+        b"null".to_vec(),
+        set_of(&[]),
+        with("use", json!("enc")),
+        with("alg", json!("RS256")),
+        with("alg", json!("HS256")),
+        with("kty", json!("oct")),
+        with("kty", json!("RSA")),
+        with("crv", json!("P-384")),
+        with("x", json!("AAAA")),
+        with("x", jwk["y"].clone()),
+        with("y", json!(null)),
+        br#"{"keys":[{"kty":"RSA","n":"","e":""}]}"#.to_vec(),
+    ] {
+        let refused = due.accept(&answer, None, &Roots::of(Vec::new()), at(3000));
+        assert!(refused.is_err(), "{}", String::from_utf8_lossy(&answer));
+    }
+    assert_eq!(code(&fetched, "one", 3000), Ok(1));
+}
+
+#[test]
+fn an_rsa_key_of_a_set_verifies() {
+    let algorithm = PublicAlgorithm::RsaSha256;
+    let pem = private_key(algorithm).expect("a key");
+    let key = PublicKey::from_pem(algorithm, &pem).expect("a key");
+    let der = key.raw();
+    // SEQUENCE { INTEGER of 257 bytes, INTEGER 65537 }
+    let jwk = json!({
+        "kty": "RSA", "n": Encoding::Base64Url.encode(&der[9..265]), "e": "AQAB",
+    });
+    let place = KeyPlace::Set { url: url("https://k.example.com/"), pointer: String::new() };
+    let fetched = Fetched::new(place, vec![EC, algorithm], HOUR);
+    take(&fetched, "any", &set_of(&[&jwk]), 0).expect("keys");
+    let found = fetched.keys(&request(""), Some("any"), algorithm, at(0)).expect("a key");
+    assert!(found[0].verifies(b"x", &key.sign(b"x").expect("signed")));
+    assert_eq!(code(&fetched, "any", 0), Err(Code::SignatureMismatch), "it is of another kind");
+}
+
+#[test]
+fn forged_ids_neither_hammer_the_provider_nor_fill_the_memory() {
+    let fetched = by_id();
+    let mut asked = 0;
+    for i in 0..50_000 {
+        let wanted = wanted(&fetched, &format!("forged-{i}"), i / 1000).expect("to fetch");
+        if wanted.begin(at(i / 1000)) {
+            asked += 1;
+            wanted.refused(at(i / 1000));
+        }
+    }
+    assert_eq!(asked, 10, "within a minute");
+    let (slots, absent, seen) = fetched.ring.sizes();
+    assert!(slots == 0 && absent <= 10 && seen <= 10, "{slots} {absent} {seen}");
+    let set = a_set();
+    let (_, jwk) = pair("one");
+    take(&set, "one", &set_of(&[&jwk]), 0).expect("keys");
+    let storm = (60..660).filter(|second| {
+        wanted(&set, &format!("forged-{second}"), *second).is_some_and(|it| it.begin(at(*second)))
+    });
+    assert_eq!(storm.count(), 10, "one a minute");
+}
+
+#[test]
+fn a_key_is_asked_for_by_its_id_and_must_be_that_one() {
+    let fetched = by_id();
+    let (_, jwk) = pair("one");
+    let asked = wanted(&fetched, "one", 0).expect("to fetch");
+    assert_eq!(asked.body(), Some("{\"key_id\":\"one\"}"));
+    let answer = |jwk: &Value| json!({ "key": jwk }).to_string().into_bytes();
+    take(&fetched, "one", &answer(&jwk), 0).expect("a key");
+    assert_eq!(code(&fetched, "one", 1), Ok(1));
+    assert!(take(&fetched, "two", &answer(&jwk), 0).is_err(), "another one's key");
+    let absent = wanted(&fetched, "three", 0).expect("to fetch");
+    absent.refused(at(0));
+    assert_eq!(code(&fetched, "three", 59), Err(Code::SignatureMismatch));
+    assert_eq!(code(&fetched, "three", 60), Err(Code::KeyUnavailable));
+    for bad in ["", "a\"b", "a b", "a\\b", "é", &"x".repeat(513)] {
+        assert_eq!(code(&fetched, bad, 0), Err(Code::SignatureMalformed), "{bad}");
+        assert!(wanted(&fetched, bad, 0).is_none(), "{bad}");
+    }
+    let mut expired = jwk;
+    expired["kid"] = json!("four");
+    expired["expired_at"] = json!(NOW + 10);
+    take(&fetched, "four", &answer(&expired), 0).expect("a key");
+    assert_eq!(
+        (code(&fetched, "four", 9), code(&fetched, "four", 10)),
+        (Ok(1), Err(Code::SignatureMismatch))
+    );
+}
+
+#[test]
+fn a_provider_may_say_less_time_and_never_more_nor_none() {
+    for (max_age, due) in [(Some(600), 480), (Some(0), 48), (Some(1_000_000), 2880), (None, 2880)] {
+        let fetched = a_set();
+        let (_, jwk) = pair("one");
+        let asked = wanted(&fetched, "one", 0).expect("to fetch");
+        let max_age = max_age.map(Duration::from_secs);
+        asked.accept(&set_of(&[&jwk]), max_age, &Roots::of(Vec::new()), at(0)).expect("keys");
+        assert!(wanted(&fetched, "one", due - 1).is_none(), "{max_age:?}");
+        assert!(wanted(&fetched, "one", due).is_some(), "{max_age:?}");
+    }
+}
+
+struct Authority {
+    issuer: CertifiedIssuer<'static, KeyPair>,
+    roots: Roots,
+}
+
+fn authority() -> Authority {
+    let mut params = CertificateParams::new(Vec::new()).expect("params");
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let key = KeyPair::generate().expect("a key");
+    let issuer = CertifiedIssuer::self_signed(params, key).expect("an authority");
+    let der = issuer.der().clone();
+    let anchor = webpki::anchor_from_trusted_cert(&der).expect("an anchor").to_owned();
+    Authority { issuer, roots: Roots::of(vec![anchor]) }
+}
+
+/// A certificate for this name, valid for these years.
+fn certificate(authority: &Authority, name: &str, years: (i32, i32)) -> (String, KeyPair) {
+    let mut params = CertificateParams::new(vec![name.to_owned()]).expect("params");
+    params.not_before = rcgen::date_time_ymd(years.0, 1, 1);
+    params.not_after = rcgen::date_time_ymd(years.1, 1, 1);
+    let key = KeyPair::generate().expect("a key");
+    (params.signed_by(&key, &authority.issuer).expect("a certificate").pem(), key)
+}
+
+fn certificates(without_chain: bool) -> Fetched {
+    let hosts = vec![HostPattern::parse("*.example.com").expect("a pattern")];
+    let url_from = Field::Header("x-url".to_owned());
+    let place = KeyPlace::Certificate { url_from, hosts, without_chain };
+    Fetched::new(place, vec![PublicAlgorithm::EcdsaP256], HOUR)
+}
+
+#[test]
+fn a_certificate_counts_when_it_is_valid_named_and_rooted() {
+    let (known, other) = (authority(), authority());
+    let algorithm = PublicAlgorithm::EcdsaP256;
+    let received = request("https://certs.example.com/a.pem");
+    let judge = |fetched: &Fetched, pem: &str| {
+        let wanted = fetched.wanted(&received, None, algorithm, at(0)).expect("to fetch");
+        wanted.accept(pem.as_bytes(), None, &known.roots, at(0))
+    };
+    let (good, key) = certificate(&known, "signing.example.com", (2025, 2027));
+    let fetched = certificates(false);
+    judge(&fetched, &good).expect("a key");
+    let found = fetched.keys(&received, None, algorithm, at(0)).expect("a key");
+    let private = PublicKey::from_pem(algorithm, &key.serialize_pem()).expect("a key");
+    assert!(found[0].verifies(b"x", &private.sign(b"x").expect("signed")));
+    // It stays until it expires, and then it is no key any more.
+    let code = |now: i64| {
+        fetched.keys(&received, None, algorithm, at(now)).map(|_| ()).map_err(|r| r.code)
+    };
+    assert!(fetched.wanted(&received, None, algorithm, at(300 * 86_400)).is_none());
+    assert_eq!(code(364 * 86_400), Ok(()));
+    assert_ne!(code(366 * 86_400), Ok(()));
+    let own = CertificateParams::new(vec!["signing.example.com".to_owned()]).expect("params");
+    let own_key = KeyPair::generate().expect("a key");
+    let own = own.self_signed(&own_key).expect("a certificate").pem();
+    let (stranger, _) = certificate(&other, "signing.example.com", (2025, 2027));
+    for (pem, without_chain, wanted) in [
+        (certificate(&known, "signing.example.com", (2020, 2025)).0, false, "not valid now"),
+        (certificate(&known, "signing.example.com", (2027, 2030)).0, true, "not valid now"),
+        (
+            certificate(&known, "example.com.evil.org", (2025, 2027)).0,
+            false,
+            "not one for the hosts",
+        ),
+        (certificate(&known, "evilexample.com", (2025, 2027)).0, true, "not one for the hosts"),
+        (stranger.clone(), false, "leads to no root"),
+        (format!("{stranger}{}", other.issuer.pem()), true, "leads to no root"),
+        (own.clone(), false, "leads to no root"),
+        (String::new(), false, "no certificate"),
+        (
+            "-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n".to_owned(),
+            true,
+            "can't be read",
+        ),
+    ] {
+        let why = judge(&certificates(without_chain), &pem).expect_err(wanted);
+        assert!(why.contains(wanted), "{why} for {wanted}");
+    }
+    judge(&certificates(true), &stranger).expect("it comes alone, and that is allowed here");
+}
+
+#[test]
+fn only_a_plain_url_on_an_allowed_host_is_fetched() {
+    let fetched = certificates(false);
+    let judge = |url: &str| {
+        let received = request(url);
+        let wanted = fetched.wanted(&received, None, EC, at(0)).is_some();
+        let keys = fetched.keys(&received, None, EC, at(0));
+        (wanted, keys.expect_err("no key").code)
+    };
+    for good in ["https://a.example.com/x.pem", "https://A.b.example.com/v1/certs/C-1_2"] {
+        assert_eq!(judge(good), (true, Code::KeyUnavailable), "{good}");
+    }
+    assert_eq!(judge(""), (false, Code::SignatureMissing));
+    for bad in [
+        "http://a.example.com/x.pem",
+        "https://example.com/x.pem",
+        "https://evilexample.com/x.pem",
+        "https://a.example.com.evil.org/x.pem",
+        "https://evil.org/x.pem#.example.com",
+        "https://a.example.com:444/x.pem",
+        "https://u@a.example.com/x.pem",
+        "https://a.example.com/x.pem?y",
+        "https://a.example.com/x.pem#y",
+        "https://a.example.com/%2e%2e/x.pem",
+        "https://a.example.com/../x.pem",
+        "https://a.example.com//x.pem",
+        "https://a.example.com/x y",
+        "https://127.0.0.1/x.pem",
+        "https://[::1]/x.pem",
+        "file:///etc/passwd",
+        "x.pem",
+    ] {
+        assert_eq!(judge(bad), (false, Code::SignatureMalformed), "{bad}");
+    }
+    let long = format!("https://a.example.com/{}", "x".repeat(512));
+    assert_eq!(judge(&long), (false, Code::SignatureMalformed));
+}
+
+#[test]
+fn at_most_so_many_answers_are_kept() {
+    let authority = authority();
+    let (pem, _) = certificate(&authority, "signing.example.com", (2025, 2027));
+    let fetched = certificates(false);
+    let mut urls = BTreeSet::new();
+    for i in 0..100 {
+        let received = request(&format!("https://a.example.com/{i}.pem"));
+        let wanted =
+            fetched.wanted(&received, None, PublicAlgorithm::EcdsaP256, at(i)).expect("to fetch");
+        wanted.accept(pem.as_bytes(), None, &authority.roots, at(i)).expect("a key");
+        urls.insert(wanted.same_as());
+    }
+    assert_eq!((urls.len(), fetched.ring.sizes().0), (100, 64));
+}
