@@ -9,7 +9,7 @@ use std::error::Error as _;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::header::CONTENT_TYPE;
+use reqwest::header::{CACHE_CONTROL, CONTENT_TYPE, HeaderMap};
 use url::Url;
 
 use crate::address::{self, PublicOnly};
@@ -36,8 +36,42 @@ pub struct Fetcher {
 
 /// Why there is no answer; in a sentence that holds no more of the URL than its host.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{0}")]
-pub struct FetchError(String);
+#[error("{why}")]
+pub struct FetchError {
+    why: String,
+    status: Option<u16>,
+}
+
+/// What a provider answered.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Answer {
+    /// All of it.
+    pub body: Vec<u8>,
+    /// For how long it says that the answer is good; zero when it says not to keep it.
+    pub max_age: Option<Duration>,
+}
+
+/// Whom a fetcher of tests believes, and where it finds hosts.
+#[cfg(test)]
+#[derive(Debug, Clone, Default)]
+pub(crate) struct FetchSettings {
+    /// The only roots, in DER.
+    pub(crate) roots: Vec<Vec<u8>>,
+    /// Hosts that are somewhere else than the name server says. Others must still be public.
+    pub(crate) resolve: std::collections::BTreeMap<String, std::net::SocketAddr>,
+}
+
+impl FetchError {
+    fn new(why: String) -> Self {
+        Self { why, status: None }
+    }
+
+    /// The status of the answer, when there was one that isn't a 2xx.
+    #[must_use]
+    pub fn status(&self) -> Option<u16> {
+        self.status
+    }
+}
 
 impl Default for Fetcher {
     fn default() -> Self {
@@ -49,12 +83,13 @@ impl Fetcher {
     /// Makes the client. Where the system has no certificates to trust, every fetch fails.
     #[must_use]
     pub fn new() -> Self {
-        let client = Self::builder()
-            .https_only(true)
-            .dns_resolver(Arc::new(PublicOnly { rule: "a fetch from a provider" }));
+        Self::of(Self::guarded(), true)
+    }
+
+    fn of(client: reqwest::ClientBuilder, public_only: bool) -> Self {
         Self {
             client: client.build().map_err(|error| causes(&error)),
-            public_only: true,
+            public_only,
             #[cfg(test)]
             towards: None,
         }
@@ -66,11 +101,28 @@ impl Fetcher {
         Self { towards: Some(server), ..Self::unguarded() }
     }
 
+    /// One as careful as any, which knows some hosts and roots beforehand.
+    #[cfg(test)]
+    pub(crate) fn with(settings: &FetchSettings) -> Self {
+        let roots = settings.roots.iter();
+        let roots = roots.map(|der| reqwest::Certificate::from_der(der).expect("a certificate"));
+        let mut client = Self::guarded().tls_certs_only(roots);
+        for (host, address) in &settings.resolve {
+            client = client.resolve(host, *address);
+        }
+        Self::of(client, true)
+    }
+
+    fn guarded() -> reqwest::ClientBuilder {
+        Self::builder()
+            .https_only(true)
+            .dns_resolver(Arc::new(PublicOnly { rule: "a fetch from a provider" }))
+    }
+
     /// One that also fetches over plain HTTP and from this machine.
     #[cfg(test)]
     pub(crate) fn unguarded() -> Self {
-        let client = Self::builder().tls_certs_only([]).build();
-        Self { client: client.map_err(|error| causes(&error)), public_only: false, towards: None }
+        Self::of(Self::builder().tls_certs_only([]), false)
     }
 
     fn builder() -> reqwest::ClientBuilder {
@@ -86,51 +138,72 @@ impl Fetcher {
 
     /// Gets a URL. Anything but a 2xx is an error. Dropping the future gives the request up.
     pub async fn get(&self, url: &Url) -> Result<Vec<u8>, FetchError> {
+        self.ask(url, None).await.map(|answer| answer.body)
+    }
+
+    /// Gets a URL, or posts JSON to it. Anything but a 2xx is an error. Dropping the future gives the
+    /// request up.
+    pub async fn ask(&self, url: &Url, json: Option<&str>) -> Result<Answer, FetchError> {
         #[cfg(test)]
-        if let Some(mut there) = self.towards.clone() {
+        let there = self.towards.clone().map(|mut there| {
             there.set_path(url.path());
             there.set_query(url.query());
-            return self.run(&there, self.client()?.get(there.clone())).await;
-        }
-        self.run(url, self.client()?.get(url.clone())).await
+            there
+        });
+        #[cfg(test)]
+        let url = there.as_ref().unwrap_or(url);
+        let client = self.client.as_ref();
+        let client =
+            client.map_err(|why| FetchError::new(format!("no client can be made: {why}")))?;
+        let request = match json {
+            None => client.get(url.clone()),
+            Some(json) => {
+                let request = client.post(url.clone()).header(CONTENT_TYPE, "application/json");
+                request.body(json.to_owned())
+            }
+        };
+        self.run(url, request).await
     }
 
-    /// Posts JSON. Anything but a 2xx is an error. Dropping the future gives the request up.
-    pub async fn post_json(&self, url: &Url, body: String) -> Result<Vec<u8>, FetchError> {
-        let request = self.client()?.post(url.clone()).header(CONTENT_TYPE, "application/json");
-        self.run(url, request.body(body)).await
-    }
-
-    fn client(&self) -> Result<&reqwest::Client, FetchError> {
-        self.client.as_ref().map_err(|why| FetchError(format!("no client can be made: {why}")))
-    }
-
-    async fn run(
-        &self,
-        url: &Url,
-        request: reqwest::RequestBuilder,
-    ) -> Result<Vec<u8>, FetchError> {
+    async fn run(&self, url: &Url, request: reqwest::RequestBuilder) -> Result<Answer, FetchError> {
         let host = url.host_str().unwrap_or("the URL").to_owned();
         if self.public_only {
-            address::check_literal(url).map_err(|why| FetchError(format!("{host} is {why}")))?;
+            address::check_literal(url)
+                .map_err(|why| FetchError::new(format!("{host} is {why}")))?;
         }
-        let failed = |error: reqwest::Error| FetchError(format!("{host}: {}", causes(&error)));
+        let failed = |error: reqwest::Error| FetchError::new(format!("{host}: {}", causes(&error)));
         let mut response = request.send().await.map_err(failed)?;
         let status = response.status();
         if !status.is_success() {
-            return Err(FetchError(format!("{host} answered {}", status.as_u16())));
+            let status = status.as_u16();
+            let why = format!("{host} answered {status}");
+            return Err(FetchError { why, status: Some(status) });
         }
+        let max_age = max_age(response.headers());
         let mut body = Vec::new();
         while let Some(chunk) = response.chunk().await.map_err(failed)? {
             if body.len() + chunk.len() > ANSWER_BYTES_MAX {
-                return Err(FetchError(format!(
-                    "{host} answered more than {ANSWER_BYTES_MAX} bytes"
-                )));
+                let why = format!("{host} answered more than {ANSWER_BYTES_MAX} bytes");
+                return Err(FetchError::new(why));
             }
             body.extend_from_slice(&chunk);
         }
-        Ok(body)
+        Ok(Answer { body, max_age })
     }
+}
+
+/// For how long `Cache-Control` says that an answer is good.
+fn max_age(headers: &HeaderMap) -> Option<Duration> {
+    let lines = headers.get_all(CACHE_CONTROL).into_iter().filter_map(|line| line.to_str().ok());
+    let words = lines.flat_map(|line| line.split(','));
+    let times = words.filter_map(|word| match word.trim().split_once('=') {
+        Some((name, seconds)) if name.eq_ignore_ascii_case("max-age") => {
+            seconds.trim_matches('"').parse().ok().map(Duration::from_secs)
+        }
+        None if matches!(word.trim(), "no-store" | "no-cache") => Some(Duration::ZERO),
+        _ => None,
+    });
+    times.min()
 }
 
 /// The innermost reason: the outer ones hold the URL.

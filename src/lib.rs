@@ -54,6 +54,7 @@ pub mod cli;
 pub mod address;
 pub mod fetch;
 pub mod fixture;
+pub mod keys;
 
 pub mod metric;
 pub mod secret;

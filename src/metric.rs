@@ -211,6 +211,12 @@ impl Metrics {
             .increment(1);
     }
 
+    /// Counts a fetch of a provider's public key: `fetched`, `absent`, `unusable` or `failed`.
+    pub fn key_fetched(&self, source: &Name, outcome: &'static str) {
+        let labels = [("source", source.as_str()), ("outcome", outcome)];
+        self.counter(names::KEY_FETCHES, &labels).increment(1);
+    }
+
     /// One commit of the recorder: how long the statement took and how many events it recorded.
     pub fn commit(&self, took: Duration, rows: usize) {
         self.0.commit_seconds.record(took.as_secs_f64());

@@ -44,6 +44,8 @@ struct Shown<'a> {
     id: Vec<String>,
     /// Whether the id lies in what is signed.
     id_signed: bool,
+    /// Where public keys are fetched from while the source has no secrets.
+    keys_from: Vec<String>,
     /// Whether bytes of the provider's own page or library show that the preset is right.
     proven: bool,
     /// By which bytes.
@@ -90,6 +92,7 @@ fn shown(preset: &Preset) -> Result<Shown<'_>, Failure> {
         fresh: facts.fresh,
         id: facts.id_places,
         id_signed: facts.id_signed,
+        keys_from: facts.keys_from,
         proven: preset.is_proven(),
         proofs: preset.proofs().collect(),
         handshake: preset.source.handshake.iter().flatten().map(handshake).collect(),
@@ -193,6 +196,9 @@ fn text(it: &Shown<'_>) -> String {
         _ => "does not cover the body: who holds a captured request can send any body with it",
     };
     pair("signature", covered.to_owned());
+    for place in &it.keys_from {
+        pair("key", format!("{place}; a secret in PEM takes its place"));
+    }
     let fresh = if it.fresh {
         "a signed time limits how old a request may be"
     } else {

@@ -133,6 +133,7 @@ impl Visit<'_> {
             self.source.conceal(&mut whole);
             Box::new(whole)
         });
+        self.state.keys.see_to(self.source, &received).await;
         match self.judge_knowing(received).await {
             Err(ending) => ending,
             Ok(Admitted::Handshake(answer)) => self.shake(answer).await,
@@ -207,6 +208,10 @@ impl Visit<'_> {
         }
         if rejection.code == Code::MethodNotAllowed {
             return Err(Ending::Refused(self.method_refused(), None));
+        }
+        if rejection.code == Code::KeyUnavailable {
+            let problem = Problem::later(rejection.code.as_str(), 5, rejection.detail);
+            return Err(Ending::Failed(problem, Some(Box::new(received))));
         }
         let mut problem = Problem::refused(rejection.code, rejection.detail);
         problem.status = rejection.status.unwrap_or(problem.status);

@@ -15,8 +15,10 @@ use super::budget::Budget;
 use super::readiness::{ClockSkew, Readiness};
 use crate::fetch::Fetcher;
 use crate::intake::{Captures, Recorder, RejectionKeeper};
+use crate::keys::Keys;
 use crate::metric::Metrics;
 use crate::source::Sources;
+use crate::verify::Roots;
 
 /// Lines in the log about refused requests, a second and source: the first few tell the story, and
 /// an attacker must not be able to fill the disk. The metrics count them all.
@@ -37,7 +39,7 @@ pub struct PublicParts {
     pub keeper: RejectionKeeper,
     /// Keeps the secrets that handshakes bring.
     pub captures: Arc<Captures>,
-    /// Calls what a handshake asks us to call.
+    /// Calls what a handshake asks us to call, and fetches keys.
     pub fetcher: Fetcher,
     /// Where to count.
     pub metrics: Metrics,
@@ -54,6 +56,7 @@ pub(super) struct PublicState {
     pub(super) keeper: RejectionKeeper,
     pub(super) captures: Arc<Captures>,
     pub(super) fetcher: Fetcher,
+    pub(super) keys: Keys,
     pub(super) metrics: Metrics,
     pub(super) skew: ClockSkew,
     pub(super) budget: Budget,
@@ -93,6 +96,7 @@ impl PublicState {
             recorder: parts.recorder,
             keeper: parts.keeper,
             captures: parts.captures,
+            keys: Keys::new(parts.fetcher.clone(), Roots::mozilla(), parts.metrics.clone()),
             fetcher: parts.fetcher,
             metrics: parts.metrics,
             skew: parts.skew,

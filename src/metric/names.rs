@@ -8,6 +8,8 @@ pub const INTAKE: &str = "hookonce_intake_total";
 pub const EVENTS: &str = "hookonce_events_total";
 /// Verified requests by source and secret.
 pub const VERIFIED: &str = "hookonce_verified_total";
+/// Fetches of providers' public keys by source and outcome.
+pub const KEY_FETCHES: &str = "hookonce_key_fetches_total";
 /// When a source last had a request accepted.
 pub const SOURCE_LAST_ACCEPTED: &str = "hookonce_source_last_accepted_timestamp_seconds";
 /// From the request's head to its answer.
@@ -67,6 +69,7 @@ pub(super) const DESCRIPTIONS: [(&str, Kind, Option<Unit>, &str); 22] = [
     (INTAKE, Kind::Counter, None, "Requests to the public listener, by source and outcome."),
     (EVENTS, Kind::Counter, None, "Events that came, by what became of each; a batch has many."),
     (VERIFIED, Kind::Counter, None, "Verified requests, by the position of the secret."),
+    (KEY_FETCHES, Kind::Counter, None, "Fetches of providers' public keys, by outcome."),
     (
         SOURCE_LAST_ACCEPTED,
         Kind::Gauge,

@@ -197,7 +197,9 @@ fn certificate_url(text: &[u8], hosts: &[HostPattern]) -> Result<Url, &'static s
         return Err("has a query or a fragment");
     }
     let plain = |b: u8| b.is_ascii_alphanumeric() || b"/-_.".contains(&b);
-    if !url.path().bytes().all(plain) || url.path().contains("//") || text.contains("..") {
+    // The text as well, because the parser has taken out some of what is unusual in it.
+    let odd = text.contains("..") || text.contains(['%', '\\']) || url.path().contains("//");
+    if odd || !url.path().bytes().all(plain) {
         return Err("has an unusual path");
     }
     Ok(url)

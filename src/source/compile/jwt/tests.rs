@@ -334,6 +334,7 @@ fn a_prefix_is_read_in_any_case_and_must_be_there() {
 #[test]
 fn a_token_can_bind_the_url() {
     let text = r#"
+        methods = ["POST", "PUT"]
         verify = { jwt = { algs = ["HS256"], from = "header:x-token", url_digest = "url_hash", query_digest = "qsh" } }
         event = { id = "sha256(body)" }
     "#;
