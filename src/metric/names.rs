@@ -65,7 +65,7 @@ pub(super) enum Kind {
 }
 
 /// Name, type, unit and help line of every figure.
-pub(super) const DESCRIPTIONS: [(&str, Kind, Option<Unit>, &str); 22] = [
+pub(super) const DESCRIPTIONS: [(&str, Kind, Option<Unit>, &str); 23] = [
     (INTAKE, Kind::Counter, None, "Requests to the public listener, by source and outcome."),
     (EVENTS, Kind::Counter, None, "Events that came, by what became of each; a batch has many."),
     (VERIFIED, Kind::Counter, None, "Verified requests, by the position of the secret."),
