@@ -129,6 +129,8 @@ fn what_would_be_accepted_and_inert_is_a_fault() {
             "{event}verify = {{ hmac = \"sha256\", signature = {{ from = \"header:s\" }}{rest} }}"
         )
     };
+    let any =
+        |rest: &str| format!("{event}verify = {{ any = [{{ token = \"header:x\" }}{rest}] }}");
     for (text, secrets, wanted) in [
         (
             format!("{event}verify = {{ jwt = {{ algs = [\"ES256\"] }} }}"),
@@ -182,16 +184,8 @@ fn what_would_be_accepted_and_inert_is_a_fault() {
         (hmac(", key = { secrets = [0] }"), &[KEY, KEY][..], "secrets[1]: is used by no part"),
         (hmac(", key = { secrets = [1] }"), &[KEY][..], "no secret number 1"),
         (hmac(", content = \"{url}{body}\""), &[KEY][..], "public_url"),
-        (
-            format!("{event}verify = {{ any = [{{ token = \"header:x\" }}, {{ none = true }}] }}"),
-            &[KEY][..],
-            "would accept everything",
-        ),
-        (
-            format!("{event}verify = {{ any = [{{ token = \"header:x\" }}] }}"),
-            &[KEY][..],
-            "at least two",
-        ),
+        (any(", { none = true }"), &[KEY][..], "would accept everything"),
+        (any(""), &[KEY][..], "at least two"),
         ("verify = \"none\"\nevent = { id = \"signed\" }".to_owned(), &[][..], "verify.id"),
         (
             "verify = \"none\"\nevent = { id = [\"none\", \"header:x\"] }".to_owned(),
