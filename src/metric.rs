@@ -192,6 +192,11 @@ impl Metrics {
         }
     }
 
+    /// Counts an event whose signed bytes came before under another id.
+    pub fn replay_suspected(&self, source: &Name) {
+        self.counter(names::REPLAYS_SUSPECTED, &[("source", source.as_str())]).increment(1);
+    }
+
     /// Counts a request to no known source. Its path is the sender's choice, so it is no label.
     pub fn intake_unknown(&self) {
         self.counter(names::INTAKE, &[("source", ""), ("outcome", "unknown_source")]).increment(1);

@@ -23,6 +23,7 @@ pub mod spec;
 pub mod facts;
 pub mod handshake;
 pub mod identity;
+pub mod policy;
 pub mod reply;
 pub mod sources;
 
@@ -36,6 +37,7 @@ mod vectors;
 
 pub use facts::Facts;
 pub use handshake::{Answer, Deed};
+pub use policy::{OnIdConflict, OnReplay};
 pub use preset::Preset;
 pub use reply::{OkReply, Reply};
 pub use sources::Sources;
@@ -65,6 +67,8 @@ pub struct SourceSettings {
     pub rate_limit: Option<u32>,
     /// What to do when an id comes again with another body.
     pub on_id_conflict: OnIdConflict,
+    /// What to do when signed bytes come again under another id; [`OnReplay::Flag`] when `None`.
+    pub on_replay: Option<OnReplay>,
     /// JSON pointers of fields that differ between retries.
     pub conflict_ignore: Vec<String>,
     /// Sources with the same group share ids; the source's own name when `None`.
@@ -73,27 +77,6 @@ pub struct SourceSettings {
     pub public_url: Option<String>,
     /// What `{param:X}` stands for in the spec.
     pub params: BTreeMap<String, Secret>,
-}
-
-/// What to do when an id comes again with another body.
-#[derive(
-    Debug,
-    Clone,
-    Copy,
-    PartialEq,
-    Eq,
-    Default,
-    serde::Serialize,
-    serde::Deserialize,
-    schemars::JsonSchema,
-)]
-#[serde(rename_all = "lowercase")]
-pub enum OnIdConflict {
-    /// Answer 200; keep the other body, never run it.
-    #[default]
-    Flag,
-    /// Answer 409.
-    Reject,
 }
 
 /// A configured origin, checked and ready. Built by [`Source::compile`]; shared behind an `Arc`.
@@ -105,6 +88,7 @@ pub struct Source {
     max_body: usize,
     rate_limit: Option<u32>,
     on_id_conflict: OnIdConflict,
+    on_replay: Option<OnReplay>,
     allow_ips: Vec<IpNet>,
     methods: Vec<String>,
     content_types: Vec<String>,
@@ -318,6 +302,13 @@ impl Source {
     #[must_use]
     pub fn on_id_conflict(&self) -> OnIdConflict {
         self.on_id_conflict
+    }
+
+    /// What to do when signed bytes come again under another id; `None` when nothing needs to be done,
+    /// because its ids are signed, or a signed time, or nothing.
+    #[must_use]
+    pub fn on_replay(&self) -> Option<OnReplay> {
+        self.on_replay
     }
 
     /// Whether one request can be several events.

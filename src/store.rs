@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use entity::{Name, State, TryOutcome};
 use tokio::runtime::Handle;
 use uuid::Uuid;
@@ -27,6 +26,7 @@ pub mod gauge;
 mod lock;
 pub mod migrate;
 pub mod record;
+pub mod recorded;
 pub mod rejection;
 pub mod replay;
 pub mod rescue;
@@ -43,6 +43,7 @@ pub use clock::Probe;
 pub use error::{OpenError, StoreError};
 
 pub use connect::HOT_PLANNING;
+pub use recorded::Recorded;
 
 use connect::Database;
 
@@ -237,35 +238,6 @@ pub struct BirthLease {
 
 /// The epoch of a lease from birth, which is also the number of its try.
 pub const BIRTH_EPOCH: i64 = 1;
-
-/// Durable. Made only after COMMIT.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Recorded {
-    /// This request made the row.
-    Fresh {
-        /// Our id.
-        event: Uuid,
-        /// The database's time of recording.
-        received_at: DateTime<Utc>,
-    },
-    /// The row was there.
-    Duplicate {
-        /// The first copy's id.
-        event: Uuid,
-        /// This copy's body differs from the first one's.
-        conflict: bool,
-    },
-}
-
-impl Recorded {
-    /// The id under which it is durable.
-    #[must_use]
-    pub fn event(&self) -> Uuid {
-        match self {
-            Self::Fresh { event, .. } | Self::Duplicate { event, .. } => *event,
-        }
-    }
-}
 
 /// Leased to this worker under `epoch`, until the lease lapses.
 #[derive(Debug)]

@@ -110,6 +110,18 @@ pub struct Identity {
     /// Why it must be stored but not dispatched, such as `duplicate_key` (a JSON key on the id's
     /// path stands twice, so that two parsers could read two ids).
     pub held: Option<&'static str>,
+    /// How a replay under another id is seen; `None` where the id is signed, or a signed time limits
+    /// how old a request may be.
+    pub replay: Option<ReplayGuard>,
+}
+
+/// What shows that signed bytes came before, and what is done then.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct ReplayGuard {
+    /// SHA-256 over the whole body.
+    pub digest: [u8; 32],
+    /// Whether the later one is refused and not recorded; else it is recorded and marked.
+    pub reject: bool,
 }
 
 impl Verified {

@@ -29,6 +29,7 @@ pub(crate) fn source(provider: &str) -> Source {
         allow_ips: Vec::new(),
         rate_limit: None,
         on_id_conflict: OnIdConflict::Flag,
+        on_replay: None,
         conflict_ignore: Vec::new(),
         dedupe_group: None,
         public_url: None,

@@ -31,6 +31,11 @@ pub struct Model {
     pub conflict: bool,
     /// Why no handler was called, when none was for a reason of safety.
     pub held: Option<String>,
+    /// SHA-256 over the whole body, where a replay of it under another id must be seen. Unique in a
+    /// source: what comes later with the same bytes has none.
+    pub signed_digest: Option<Vec<u8>>,
+    /// The event that had the same signed bytes before, under another id. It may be gone by now.
+    pub replay_of: Option<Uuid>,
 }
 
 /// No ORM relations: the store writes its joins out.

@@ -9,6 +9,7 @@ use sea_orm_migration::prelude::*;
 mod captured_secret;
 mod ground;
 mod lean;
+mod replay;
 
 /// All migrations, oldest first.
 #[derive(Debug)]
@@ -20,6 +21,7 @@ impl MigratorTrait for Migrator {
         vec![
             Box::new(ground::Ground),
             Box::new(lean::Lean),
+            Box::new(replay::Replay),
             Box::new(captured_secret::CapturedSecret),
         ]
     }

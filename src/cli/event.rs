@@ -134,6 +134,9 @@ fn grid(events: &[EventItem]) -> Grid {
         if event.conflict {
             deliveries.push("id conflict".to_owned());
         }
+        if event.replay_suspected {
+            deliveries.push("replay suspected".to_owned());
+        }
         grid.row([
             event.id.to_string(),
             moment::show(event.received_at),
@@ -171,6 +174,9 @@ fn text(event: &EventFull) -> String {
     pair("copies", head.duplicates.to_string());
     if let Some(why) = &head.held {
         pair("held", why.clone());
+    }
+    if let Some(earlier) = &head.replay_of {
+        pair("replay", format!("the same signed bytes came before as {earlier}"));
     }
     for other in &event.conflicts {
         pair("conflict", format!("another body came under this id: {other}"));

@@ -10,7 +10,7 @@ use url::Url;
 
 use super::secrets::{FileSecret, TextOrSecret};
 use super::value::{Bytes, Names, PerSecond, Schedule, Span, Text, Waits, Window};
-use crate::source::OnIdConflict;
+use crate::source::{OnIdConflict, OnReplay};
 
 /// hookonce.toml: what hookonce listens to, what it accepts, and where events go.
 #[derive(Default, Deserialize, JsonSchema)]
@@ -141,6 +141,9 @@ pub(crate) struct FileSource {
     pub(crate) params: Option<BTreeMap<String, TextOrSecret>>,
     /// What to do when an id comes again with another body. Default flag.
     pub(crate) on_id_conflict: Option<OnIdConflict>,
+    /// What to do when signed bytes come again under another id. Default flag; only for sources that
+    /// sign neither an id nor a time.
+    pub(crate) on_replay: Option<OnReplay>,
     /// Sources with the same group share ids. Default the source's own name.
     pub(crate) dedupe_group: Option<String>,
     /// Senders allowed. Default all.

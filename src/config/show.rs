@@ -8,7 +8,7 @@ use super::Config;
 use crate::handler::{HandlerSettings, Kind};
 use crate::retry::{Backoff, Limit, RetryPolicy};
 use crate::secret::Secret;
-use crate::source::{OnIdConflict, SourceSettings};
+use crate::source::{OnIdConflict, OnReplay, SourceSettings};
 use crate::store::Migrate;
 
 /// What stands in place of a secret.
@@ -159,6 +159,10 @@ fn source(it: &SourceSettings) -> Table {
         OnIdConflict::Flag => "flag",
         OnIdConflict::Reject => "reject",
     };
+    let replay = it.on_replay.map(|on_replay| match on_replay {
+        OnReplay::Flag => "flag".to_owned(),
+        OnReplay::Reject => "reject".to_owned(),
+    });
     let group = it.dedupe_group.as_ref().unwrap_or(&it.name);
     table.extend(table_of([
         ("path", it.path.as_str().into()),
@@ -171,6 +175,7 @@ fn source(it: &SourceSettings) -> Table {
     ]));
     let optional = [
         ("provider", it.provider.clone()),
+        ("on_replay", replay),
         ("tolerance", it.tolerance.map(|it| humantime::format_duration(it).to_string())),
         ("rate_limit", it.rate_limit.map(|it| format!("{it}/s"))),
     ];

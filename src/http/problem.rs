@@ -90,6 +90,13 @@ impl Problem {
         Self::later("rate_limited", 1, "too many requests to this source fail verification")
     }
 
+    /// Signed bytes came again under another id, and the source refuses that.
+    #[must_use]
+    pub(super) fn replay_suspected() -> Self {
+        let detail = "the same signed bytes were recorded before under another id, and neither the id nor a time is signed";
+        Self::new(409, "replay_suspected", detail)
+    }
+
     /// An id came again with another body, and the source refuses that.
     #[must_use]
     pub(super) fn id_conflict() -> Self {
@@ -262,7 +269,7 @@ fn usual_status(code: Code) -> u16 {
         Code::UnknownSource => 404,
         Code::MethodNotAllowed => 405,
         Code::BodyTimeout => 408,
-        Code::IdConflict => 409,
+        Code::IdConflict | Code::ReplaySuspected => 409,
         Code::BodyTooLarge => 413,
         Code::ContentType => 415,
         Code::RateLimited
@@ -291,6 +298,7 @@ fn title(code: &str) -> &'static str {
         "method_not_allowed" => "Method not allowed",
         "headers_too_large" => "The header block is too large",
         "id_conflict" => "The id is known with another body",
+        "replay_suspected" => "The same signed bytes came before under another id",
         "ip_denied" => "The address is not allowed",
         "rate_limited" => "Too many failing requests",
         "overloaded" => "Overloaded",

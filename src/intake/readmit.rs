@@ -9,7 +9,7 @@ use crate::handler::Routes;
 use crate::received::{Headers, Received};
 use crate::source::{Admitted, Sources};
 use crate::store::{Recorded, RejectionFilter, Retention, Store, StoreError};
-use crate::verify::Verified;
+use crate::verify::{Code, Verified};
 
 /// Rejections judged in one go; a longer list is read page by page.
 const PAGE: u32 = 100;
@@ -153,6 +153,12 @@ impl Readmission<'_> {
         let Some(first) = recorded.first().map(Recorded::event) else {
             return Err(StoreError::Invariant("a request's events got no answer".to_owned()));
         };
+        if recorded.iter().any(|one| matches!(one, Recorded::Replay { .. })) {
+            return Ok(ReadmitOutcome::Refused {
+                code: Code::ReplaySuspected.as_str(),
+                detail: "the same signed bytes were recorded before under another id".to_owned(),
+            });
+        }
         let fresh = recorded.iter().any(|one| matches!(one, Recorded::Fresh { .. }));
         Ok(match fresh {
             true => ReadmitOutcome::Accepted(first),

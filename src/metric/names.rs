@@ -6,6 +6,8 @@ use metrics::Unit;
 pub const INTAKE: &str = "hookonce_intake_total";
 /// Events by source and outcome.
 pub const EVENTS: &str = "hookonce_events_total";
+/// Events whose signed bytes came before under another id, by source.
+pub const REPLAYS_SUSPECTED: &str = "hookonce_replays_suspected_total";
 /// Verified requests by source and secret.
 pub const VERIFIED: &str = "hookonce_verified_total";
 /// Fetches of providers' public keys by source and outcome.
@@ -68,6 +70,12 @@ pub(super) enum Kind {
 pub(super) const DESCRIPTIONS: [(&str, Kind, Option<Unit>, &str); 23] = [
     (INTAKE, Kind::Counter, None, "Requests to the public listener, by source and outcome."),
     (EVENTS, Kind::Counter, None, "Events that came, by what became of each; a batch has many."),
+    (
+        REPLAYS_SUSPECTED,
+        Kind::Counter,
+        None,
+        "Events whose signed bytes came before under another id, by source.",
+    ),
     (VERIFIED, Kind::Counter, None, "Verified requests, by the position of the secret."),
     (KEY_FETCHES, Kind::Counter, None, "Fetches of providers' public keys, by outcome."),
     (

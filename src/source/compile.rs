@@ -3,12 +3,13 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use super::SourceSettings;
 use super::capture::Capture;
-use super::identity::Reader;
+use super::identity::{Place, Reader};
 use super::spec::SchemeSpec;
+use super::{OnReplay, SourceSettings, facts};
 use super::{Source, handshake, reply};
 use crate::secret::Secret;
+use crate::verify::Integrity;
 use crate::verify::scheme::Scheme;
 use crate::verify::template::Words;
 
@@ -96,6 +97,8 @@ pub(super) fn compile(settings: SourceSettings, strict: bool) -> Result<Source, 
         .cloned()
         .collect();
     let reader = reader(spec, scheme.as_ref(), group.as_str(), &ignore, &mut faults);
+    let reader =
+        reader.map(|reader| guarded(reader, scheme.as_ref(), settings.on_replay, &mut faults));
     let methods = methods(spec.methods.as_deref(), &mut faults);
     let around = handshake::Around {
         verify: spec.verify.as_ref(),
@@ -133,6 +136,7 @@ pub(super) fn compile(settings: SourceSettings, strict: bool) -> Result<Source, 
             max_body: settings.max_body,
             rate_limit: settings.rate_limit,
             on_id_conflict: settings.on_id_conflict,
+            on_replay: reader.on_replay,
             allow_ips: settings.allow_ips,
             methods,
             content_types: content_types.iter().map(|t| t.trim().to_ascii_lowercase()).collect(),
@@ -146,6 +150,33 @@ pub(super) fn compile(settings: SourceSettings, strict: bool) -> Result<Source, 
         }),
         _ => Err(faults.0),
     }
+}
+
+/// Sees replays where nothing else does. An id of `none` says that the same request comes again for
+/// good reasons.
+fn guarded(
+    mut reader: Reader,
+    scheme: Option<&Scheme>,
+    written: Option<OnReplay>,
+    faults: &mut Faults,
+) -> Reader {
+    let Some(scheme) = scheme else { return reader };
+    let facts = facts::of(scheme, &reader);
+    let never_dedupes = reader.id.iter().any(|place| matches!(place, Place::Never));
+    let open = facts.integrity != Integrity::None && !facts.id_signed && !facts.fresh;
+    if open && !never_dedupes {
+        reader.on_replay = Some(written.unwrap_or_default());
+    } else if written.is_some() {
+        let why = match (facts.integrity, never_dedupes) {
+            (Integrity::None, _) => {
+                "nothing of the body is signed, so that a replay can have any body"
+            }
+            (_, true) => "an id of `none` says that the same request comes again",
+            _ => "its id or a time is signed, which shows a replay",
+        };
+        faults.push("on_replay", format!("has no effect: {why}"));
+    }
+    reader
 }
 
 /// Compiles `verify`.

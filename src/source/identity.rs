@@ -8,9 +8,10 @@ use bytes::Bytes;
 use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
+use super::OnReplay;
 use crate::received::Received;
 use crate::verify::json::{self, Pointer, Scan};
-use crate::verify::{Code, Identity, Proof, Rejection};
+use crate::verify::{Code, Identity, Proof, Rejection, ReplayGuard};
 
 mod document;
 mod find;
@@ -60,6 +61,8 @@ pub(super) struct Reader {
     pub(super) kind: Vec<Place>,
     /// Sources with one group share ids.
     pub(super) group: String,
+    /// What to do with signed bytes that come again under another id, where that can be.
+    pub(super) on_replay: Option<OnReplay>,
 }
 
 /// What one request is.
@@ -156,6 +159,14 @@ impl Reader {
             kind,
             digest,
             held,
+            replay: self.on_replay.map(|on_replay| ReplayGuard {
+                // Without fields to ignore the digest is one of the whole body.
+                digest: match self.identifying == self.pointers.len() {
+                    true => digest,
+                    false => Sha256::digest(body).into(),
+                },
+                reject: on_replay == OnReplay::Reject,
+            }),
         })
     }
 

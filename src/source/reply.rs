@@ -50,6 +50,7 @@ impl Reply {
             | Code::ContentType
             | Code::UnknownSource
             | Code::IdConflict
+            | Code::ReplaySuspected
             | Code::IpDenied
             | Code::MethodNotAllowed
             | Code::HandshakeRefused

@@ -25,6 +25,7 @@ pub(super) fn settings(spec: spec::SourceSpec, secrets: &[&str]) -> SourceSettin
         allow_ips: Vec::new(),
         rate_limit: None,
         on_id_conflict: OnIdConflict::Flag,
+        on_replay: None,
         conflict_ignore: Vec::new(),
         dedupe_group: None,
         public_url: None,

@@ -29,6 +29,7 @@ pub(super) fn source_of(preset: &Preset, secrets: &[String], vector: Option<&Vec
         allow_ips: Vec::new(),
         rate_limit: None,
         on_id_conflict: OnIdConflict::Flag,
+        on_replay: None,
         conflict_ignore: Vec::new(),
         dedupe_group: None,
         public_url: vector.and_then(|vector| vector.public_url.clone()),

@@ -1,5 +1,6 @@
 //! Recording: the one place where an event becomes durable, and the one where a duplicate is known.
 
+use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
@@ -26,7 +27,7 @@ const ROUNDS_MAX: u32 = 3;
 pub fn encode_for_postgres(
     batch: &[&NewEvent],
 ) -> Result<sqlx::postgres::PgArguments, sqlx::error::BoxDynError> {
-    postgres::arguments(batch)
+    postgres::arguments(batch, &Suspects::new())
 }
 
 /// A row that was there before this copy of its event.
@@ -116,11 +117,16 @@ async fn record(
 }
 
 /// Records all or fails as a whole.
+///
+/// An event whose signed bytes are there under another id is not recorded in the first round, because
+/// they are unique in their source, and so neither is the second of two that come at once. Marked, and
+/// without them, it is recorded in the next.
 async fn record_together(
     database: &Database,
     batch: &[&NewEvent],
 ) -> Result<Vec<Recorded>, StoreError> {
     let mut answers: Vec<Option<Recorded>> = vec![None; batch.len()];
+    let mut suspects = Suspects::new();
     let mut round = 0;
     loop {
         let open: Vec<usize> = answers
@@ -139,8 +145,8 @@ async fn record_together(
         round += 1;
         let events: Vec<&NewEvent> = open.iter().filter_map(|at| batch.get(*at).copied()).collect();
         let recorded = match database {
-            Database::Postgres(postgres) => postgres::record(postgres, &events).await,
-            Database::Sqlite(sqlite) => sqlite::record(sqlite, &events).await,
+            Database::Postgres(it) => postgres::record(it, &events, &mut suspects).await,
+            Database::Sqlite(it) => sqlite::record(it, &events, &mut suspects).await,
         };
         match recorded {
             Ok(recorded) => {
@@ -159,6 +165,30 @@ async fn record_together(
         }
     }
     Ok(answers.into_iter().flatten().collect())
+}
+
+/// Events that may be replays, each with the event that had their signed bytes before.
+type Suspects = HashMap<Uuid, Uuid>;
+
+/// The digest under which a later event with the same signed bytes is known; a suspect has none, so
+/// that the first one keeps it.
+fn signed_digest<'a>(event: &'a NewEvent, suspects: &Suspects) -> Option<&'a [u8]> {
+    let guard = event.verified.identity().replay.as_ref()?;
+    (!suspects.contains_key(&event.id)).then_some(&guard.digest[..])
+}
+
+/// Whether one of these events may be a replay: the others need no look at the index of digests.
+fn is_guarded(batch: &[&NewEvent]) -> bool {
+    batch.iter().any(|event| event.verified.identity().replay.is_some())
+}
+
+/// What becomes of an event whose signed bytes `earlier` has: refused, or recorded in the next round.
+fn suspect(event: &NewEvent, earlier: Uuid, suspects: &mut Suspects) -> Option<Recorded> {
+    if event.verified.identity().replay.is_some_and(|guard| guard.reject) {
+        return Some(Recorded::Replay { of: earlier });
+    }
+    suspects.insert(event.id, earlier);
+    None
 }
 
 /// The first copy of each event, in the order of their keys.
@@ -182,7 +212,7 @@ fn births<'a>(events: &[&'a NewEvent]) -> Vec<(Uuid, &'a NewDelivery)> {
 /// What a copy is, beside the row that was there.
 ///
 /// The row may be our own: recorded by an earlier round whose answer was lost.
-fn compare(event: &NewEvent, known: &Known) -> Result<Recorded, StoreError> {
+fn compare(event: &NewEvent, known: &Known, suspects: &Suspects) -> Result<Recorded, StoreError> {
     let identity = event.verified.identity();
     if known.event_id != identity.event_id {
         return Err(StoreError::Invariant(format!(
@@ -191,7 +221,8 @@ fn compare(event: &NewEvent, known: &Known) -> Result<Recorded, StoreError> {
         )));
     }
     if known.id == event.id {
-        return Ok(Recorded::Fresh { event: event.id, received_at: known.received_at });
+        let replay_of = suspects.get(&event.id).copied();
+        return Ok(Recorded::Fresh { event: event.id, received_at: known.received_at, replay_of });
     }
     Ok(Recorded::Duplicate { event: known.id, conflict: known.digest != identity.digest })
 }

@@ -31,6 +31,8 @@ pub enum Code {
     UnknownSource,
     /// The id came before with another body.
     IdConflict,
+    /// The same signed bytes were recorded before under another id.
+    ReplaySuspected,
     /// An address that the source doesn't take.
     IpDenied,
     /// Too many failed verifications.
@@ -53,7 +55,7 @@ pub enum Code {
 
 impl Code {
     /// Every code, in the contract's order.
-    pub const ALL: [Self; 22] = [
+    pub const ALL: [Self; 23] = [
         Self::SignatureMissing,
         Self::SignatureMalformed,
         Self::SignatureMismatch,
@@ -67,6 +69,7 @@ impl Code {
         Self::ContentType,
         Self::UnknownSource,
         Self::IdConflict,
+        Self::ReplaySuspected,
         Self::IpDenied,
         Self::RateLimited,
         Self::Overloaded,
@@ -95,6 +98,7 @@ impl Code {
             Self::ContentType => "content_type",
             Self::UnknownSource => "unknown_source",
             Self::IdConflict => "id_conflict",
+            Self::ReplaySuspected => "replay_suspected",
             Self::IpDenied => "ip_denied",
             Self::RateLimited => "rate_limited",
             Self::Overloaded => "overloaded",

@@ -15,5 +15,6 @@ mod rescue;
 mod safety;
 mod settle;
 mod submission;
+mod suspect;
 mod trap;
 mod upkeep_run;

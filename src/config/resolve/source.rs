@@ -78,6 +78,7 @@ pub(crate) fn draft(
             .collect::<Vec<IpNet>>(),
         rate_limit: file.rate_limit.map(|Text(PerSecond(count))| count),
         on_id_conflict: file.on_id_conflict.unwrap_or_default(),
+        on_replay: file.on_replay,
         conflict_ignore: spec.conflict_ignore.clone().unwrap_or_default(),
         dedupe_group,
         public_url: match &file.public_url {

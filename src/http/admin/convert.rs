@@ -37,6 +37,8 @@ impl From<EventRow> for EventItem {
             duplicates: event.duplicates,
             conflict: event.conflict,
             held: event.held,
+            replay_suspected: event.replay_of.is_some(),
+            replay_of: event.replay_of,
             deliveries: row.deliveries.into_iter().map(DeliveryBrief::from).collect(),
         }
     }
@@ -78,6 +80,8 @@ impl From<EventDetail> for EventFull {
                 duplicates: event.duplicates,
                 conflict: event.conflict,
                 held: event.held,
+                replay_suspected: event.replay_of.is_some(),
+                replay_of: event.replay_of,
             },
         }
     }

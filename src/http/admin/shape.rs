@@ -38,6 +38,12 @@ pub struct EventItem {
     /// Why it was stored but not dispatched.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub held: Option<String>,
+    /// Whether the same signed bytes came before under another id.
+    #[serde(default)]
+    pub replay_suspected: bool,
+    /// Our id of the event that they came with; it may be gone by now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub replay_of: Option<Uuid>,
     /// What became of it.
     pub deliveries: Vec<DeliveryBrief>,
 }
@@ -97,6 +103,12 @@ pub struct EventHead {
     /// Why it was stored but not dispatched.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub held: Option<String>,
+    /// Whether the same signed bytes came before under another id.
+    #[serde(default)]
+    pub replay_suspected: bool,
+    /// Our id of the event that they came with; it may be gone by now.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub replay_of: Option<Uuid>,
 }
 
 /// A delivery in a list of its own, or under its event.

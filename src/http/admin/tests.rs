@@ -50,6 +50,7 @@ fn github(name: &str) -> Source {
         allow_ips: Vec::new(),
         rate_limit: None,
         on_id_conflict: OnIdConflict::Flag,
+        on_replay: None,
         conflict_ignore: Vec::new(),
         dedupe_group: None,
         public_url: None,
@@ -147,7 +148,10 @@ impl Admin {
             bodies: DAY,
         };
         match self.store.record_batch(vec![new]).await.pop().expect("an answer").expect("a row") {
-            Recorded::Fresh { event, .. } | Recorded::Duplicate { event, .. } => event.to_string(),
+            recorded @ (Recorded::Fresh { .. } | Recorded::Duplicate { .. }) => {
+                recorded.event().to_string()
+            }
+            Recorded::Replay { of } => panic!("a replay of {of}"),
         }
     }
 

@@ -1,19 +1,24 @@
 //! From verified to durable: what the recorder said, as an ending.
 
-use tracing::error;
+use tracing::{error, warn};
 
 use super::{Ending, Visit};
 use crate::http::problem::Problem;
 use crate::intake::SubmitError;
 use crate::metric;
 use crate::received::Received;
-use crate::source::OnIdConflict;
+use crate::source::{OnIdConflict, OnReplay};
 use crate::store::Recorded;
 use crate::verify::Verified;
 
 impl Visit<'_> {
     /// Whether a request must be kept that is verified: the other body of an id is lost else.
     pub(super) fn may_refuse_later(&self) -> bool {
+        self.source.on_id_conflict() == OnIdConflict::Reject
+            || self.source.on_replay() == Some(OnReplay::Reject)
+    }
+
+    fn refuses_conflicts(&self) -> bool {
         self.source.on_id_conflict() == OnIdConflict::Reject
     }
 
@@ -29,9 +34,10 @@ impl Visit<'_> {
                     Recorded::Fresh { event, .. } => {
                         Ending::Recorded { event, duplicate: false, conflict: false }
                     }
-                    Recorded::Duplicate { conflict: true, .. } if self.may_refuse_later() => {
+                    Recorded::Duplicate { conflict: true, .. } if self.refuses_conflicts() => {
                         Ending::Refused(Problem::id_conflict(), copy)
                     }
+                    Recorded::Replay { .. } => Ending::Refused(Problem::replay_suspected(), copy),
                     Recorded::Duplicate { event, conflict } => {
                         Ending::Recorded { event, duplicate: true, conflict }
                     }
@@ -57,8 +63,12 @@ impl Visit<'_> {
                 let conflict = recorded
                     .iter()
                     .any(|one| matches!(one, Recorded::Duplicate { conflict: true, .. }));
-                if conflict && self.may_refuse_later() {
+                if conflict && self.refuses_conflicts() {
                     return Ending::Refused(Problem::id_conflict(), whole);
+                }
+                // All of its bytes are signed, or none: what replays one part replays them all.
+                if recorded.iter().any(|one| matches!(one, Recorded::Replay { .. })) {
+                    return Ending::Refused(Problem::replay_suspected(), whole);
                 }
                 let duplicate =
                     recorded.iter().all(|one| matches!(one, Recorded::Duplicate { .. }));
@@ -82,11 +92,34 @@ impl Visit<'_> {
         let of = |wanted: fn(&Recorded) -> bool| recorded.iter().filter(|one| wanted(one)).count();
         let fresh = of(|one| matches!(one, Recorded::Fresh { .. }));
         let conflicts = of(|one| matches!(one, Recorded::Duplicate { conflict: true, .. }));
-        let copies = recorded.len() - fresh - conflicts;
+        let refused = of(|one| matches!(one, Recorded::Replay { .. }));
+        let copies = recorded.len() - fresh - conflicts - refused;
+        self.suspect(recorded);
         for (outcome, events) in
             [(metric::ACCEPTED, fresh), (metric::DUPLICATE, copies), (metric::CONFLICT, conflicts)]
         {
             metrics.events(self.source.name(), outcome, events);
+        }
+    }
+
+    /// Counts and logs what may be a replay.
+    fn suspect(&self, recorded: &[Recorded]) {
+        let source = self.source.name();
+        let suspects = recorded.iter().filter_map(|one| match one {
+            Recorded::Fresh { replay_of: Some(earlier), .. } => Some(*earlier),
+            Recorded::Replay { of } => Some(*of),
+            Recorded::Fresh { .. } | Recorded::Duplicate { .. } => None,
+        });
+        for earlier in suspects {
+            self.state.metrics.replay_suspected(source);
+            if self.state.may_log(source) {
+                warn!(
+                    source.name = %source,
+                    event.event_id = self.event_id,
+                    event.earlier = %earlier,
+                    "the same signed bytes came to {source} before, under another id: this may be a replay",
+                );
+            }
         }
     }
 

@@ -63,6 +63,7 @@ fn settings(name: &str, provider: &str) -> SourceSettings {
         allow_ips: Vec::new(),
         rate_limit: None,
         on_id_conflict: OnIdConflict::Flag,
+        on_replay: None,
         conflict_ignore: Vec::new(),
         dedupe_group: None,
         public_url: None,

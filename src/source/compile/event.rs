@@ -58,7 +58,18 @@ pub(super) fn compile(
         faults.push("event", format!("names more than {POINTERS_MAX} JSON pointers"));
     }
     let group = group.to_owned();
-    Some(Reader { formats, pointers, identifying, item, xml, split, id, kind, group })
+    Some(Reader {
+        formats,
+        pointers,
+        identifying,
+        item,
+        xml,
+        split,
+        id,
+        kind,
+        group,
+        on_replay: None,
+    })
 }
 
 fn signed_name(scheme: Option<&Scheme>) -> String {

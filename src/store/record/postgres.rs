@@ -1,20 +1,39 @@
 //! Recording on PostgreSQL: arrays through UNNEST, one autocommit statement, never a transaction.
 
 use std::collections::HashMap;
+use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
-use sqlx::Arguments;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::PgArguments;
+use sqlx::{Arguments, AssertSqlSafe};
 use uuid::Uuid;
 
-use super::{CONFLICTS_MAX, Known, births, compare, leaders};
+use super::{
+    CONFLICTS_MAX, Known, Suspects, births, compare, is_guarded, leaders, signed_digest, suspect,
+};
 use crate::store::connect::Postgres;
 use crate::store::error::StoreError;
 use crate::store::row::{get, seconds};
 use crate::store::{NewEvent, Recorded};
 
 const RECORD: &str = include_str!("../sql/record.postgres.sql");
+/// Where a batch holds events that may be replays. Without a target the statement passes over a row
+/// whose signed bytes are there, as it does over one whose key is; it waits for another that is about
+/// to commit either.
+static RECORD_GUARDED: LazyLock<String> = LazyLock::new(|| {
+    RECORD
+        .replace("held, received_at, expires_at)", "held, received_at, expires_at, signed_digest, replay_of)")
+        .replace("make_interval(secs => keys)\n", "make_interval(secs => keys), signed_digest, replay_of\n")
+        .replace(
+            "UNNEST($9::float8[]) AS keys)",
+            "UNNEST($9::float8[]) AS keys, UNNEST($19::bytea[]) AS signed_digest, UNNEST($20::uuid[]) AS replay_of)",
+        )
+        .replace("ON CONFLICT (dedupe_key) DO NOTHING", "ON CONFLICT DO NOTHING")
+});
+
+const EARLIER: &str = include_str!("../sql/earlier.postgres.sql");
+
 const COUNT_COPIES: &str = include_str!("../sql/count_copies.postgres.sql");
 const KEEP_CONFLICT: &str = include_str!("../sql/keep_conflict.postgres.sql");
 
@@ -22,23 +41,27 @@ const KEEP_CONFLICT: &str = include_str!("../sql/keep_conflict.postgres.sql");
 pub(super) async fn record(
     postgres: &Postgres,
     batch: &[&NewEvent],
+    suspects: &mut Suspects,
 ) -> Result<Vec<Option<Recorded>>, StoreError> {
     let mut hot = postgres.recording().await?;
     let patience = hot.patience();
-    let answer = tokio::time::timeout(patience, on_connection(hot.connection(), batch)).await;
+    let work = on_connection(hot.connection(), batch, suspects);
+    let answer = tokio::time::timeout(patience, work).await;
     hot.finish(answer)
 }
 
 async fn on_connection(
     connection: &mut sqlx::PgConnection,
     batch: &[&NewEvent],
+    suspects: &mut Suspects,
 ) -> Result<Vec<Option<Recorded>>, StoreError> {
-    let fresh = insert(connection, &leaders(batch)).await?;
+    let fresh = insert(connection, &leaders(batch), suspects).await?;
     let mut answers: Vec<Option<Recorded>> = batch
         .iter()
         .map(|event| {
             let received_at = *fresh.get(&event.id)?;
-            Some(Recorded::Fresh { event: event.id, received_at })
+            let replay_of = suspects.get(&event.id).copied();
+            Some(Recorded::Fresh { event: event.id, received_at, replay_of })
         })
         .collect();
     if fresh.len() == batch.len() {
@@ -54,8 +77,13 @@ async fn on_connection(
     for (event, answer) in
         batch.iter().zip(answers.iter_mut()).filter(|(_, answer)| answer.is_none())
     {
-        let Some(known) = known.get(&event.verified.identity().dedupe_key) else { continue };
-        let recorded = compare(event, known)?;
+        let Some(known) = known.get(&event.verified.identity().dedupe_key) else {
+            if let Some(earlier) = earlier(connection, event, suspects).await? {
+                *answer = suspect(event, earlier, suspects);
+            }
+            continue;
+        };
+        let recorded = compare(event, known, suspects)?;
         if let Recorded::Duplicate { event: first, conflict: true } = recorded {
             keep_conflict(connection, first, event).await?;
         }
@@ -69,16 +97,21 @@ async fn on_connection(
 async fn insert(
     connection: &mut sqlx::PgConnection,
     first: &[&NewEvent],
+    suspects: &Suspects,
 ) -> Result<HashMap<Uuid, DateTime<Utc>>, StoreError> {
-    let arguments =
-        arguments(first).map_err(|error| StoreError::Broken(sqlx::Error::Encode(error)))?;
+    let arguments = arguments(first, suspects)
+        .map_err(|error| StoreError::Broken(sqlx::Error::Encode(error)))?;
+    let statement = if is_guarded(first) { RECORD_GUARDED.as_str() } else { RECORD };
     let rows: Vec<(Uuid, DateTime<Utc>)> =
-        sqlx::query_as_with(RECORD, arguments).fetch_all(connection).await?;
+        sqlx::query_as_with(AssertSqlSafe(statement), arguments).fetch_all(connection).await?;
     Ok(rows.into_iter().collect())
 }
 
 /// The statement's parameters, encoded.
-pub(super) fn arguments(first: &[&NewEvent]) -> Result<PgArguments, BoxDynError> {
+pub(super) fn arguments(
+    first: &[&NewEvent],
+    suspects: &Suspects,
+) -> Result<PgArguments, BoxDynError> {
     let births = births(first);
     let mut all = PgArguments::default();
     all.add(column(first, |event| event.id))?;
@@ -99,7 +132,22 @@ pub(super) fn arguments(first: &[&NewEvent]) -> Result<PgArguments, BoxDynError>
     all.add(column(&births, |(_, delivery)| delivery.epoch()))?;
     all.add(column(&births, |(_, delivery)| delivery.lease.as_ref().map(|it| &*it.worker)))?;
     all.add(column(&births, |(_, delivery)| delivery.lease.as_ref().map(|it| seconds(it.length))))?;
+    if is_guarded(first) {
+        all.add(column(first, |event| signed_digest(event, suspects)))?;
+        all.add(column(first, |event| suspects.get(&event.id).copied()))?;
+    }
     Ok(all)
+}
+
+/// The event that has this one's signed bytes, under another id.
+async fn earlier(
+    connection: &mut sqlx::PgConnection,
+    event: &NewEvent,
+    suspects: &Suspects,
+) -> Result<Option<Uuid>, StoreError> {
+    let Some(digest) = signed_digest(event, suspects) else { return Ok(None) };
+    let source = event.verified.source().as_str();
+    Ok(sqlx::query_scalar(EARLIER).bind(source).bind(digest).fetch_optional(connection).await?)
 }
 
 /// One array parameter: a value of each row.

@@ -11,7 +11,9 @@ use chrono::{DateTime, SubsecRound, Utc};
 use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
-use super::{CONFLICTS_MAX, Known, births, compare, leaders};
+use super::{
+    CONFLICTS_MAX, Known, Suspects, births, compare, is_guarded, leaders, signed_digest, suspect,
+};
 use crate::store::clock::sqlite_text;
 use crate::store::connect::Sqlite;
 use crate::store::error::StoreError;
@@ -27,6 +29,15 @@ static INSERT_EVENTS: LazyLock<[String; SIZES]> = LazyLock::new(|| {
         "event (id, source, event_id, dedupe_key, type, digest, size, held, received_at, expires_at)",
         10,
         "ON CONFLICT (dedupe_key) DO NOTHING",
+    )
+});
+
+/// Where a batch holds events that may be replays: a row whose signed bytes are there is passed over.
+static INSERT_GUARDED: LazyLock<[String; SIZES]> = LazyLock::new(|| {
+    inserts(
+        "event (id, source, event_id, dedupe_key, type, digest, size, held, received_at, expires_at, signed_digest, replay_of)",
+        12,
+        "ON CONFLICT DO NOTHING",
     )
 });
 
@@ -46,6 +57,10 @@ const PRESENT: &str = "SELECT coalesce(group_concat(hex(id)), '') FROM event
      WHERE id IN (SELECT unhex(value) FROM json_each(?1))";
 
 const KNOWN: &str = "SELECT id, event_id, digest, received_at FROM event WHERE dedupe_key = ?1";
+
+/// The event that has these signed bytes in this source.
+const EARLIER: &str =
+    "SELECT id FROM event WHERE source = ?1 AND signed_digest = ?2 AND signed_digest IS NOT NULL";
 
 const COUNT_COPY: &str =
     "UPDATE event SET duplicates = duplicates + 1, conflict = max(conflict, ?2) WHERE id = ?1";
@@ -77,24 +92,27 @@ fn pieces<'a, T>(
     })
 }
 
-/// Answers per input. Nothing can be deleted in between here, so none is ever `None`.
+/// Answers per input; `None` where it became a suspect and must come again. Nothing can be deleted in
+/// between here.
 pub(super) async fn record(
     sqlite: &Sqlite,
     batch: &[&NewEvent],
+    suspects: &mut Suspects,
 ) -> Result<Vec<Option<Recorded>>, StoreError> {
     let leaders = leaders(batch);
     let mut transaction = sqlite.writer.begin_with("BEGIN IMMEDIATE").await?;
     // The database's clock is this machine's: read once, so that all rows of a batch agree, and as
     // precise as the table is, so that the first try sees the same time as the next ones.
     let now = Utc::now().trunc_subsecs(3);
-    let fresh = insert(&mut transaction, &leaders, now).await?;
+    let fresh = insert(&mut transaction, &leaders, now, suspects).await?;
     let mut answers = Vec::with_capacity(batch.len());
     for event in batch {
-        answers.push(Some(if fresh.contains(&event.id) {
-            Recorded::Fresh { event: event.id, received_at: now }
+        answers.push(if fresh.contains(&event.id) {
+            let replay_of = suspects.get(&event.id).copied();
+            Some(Recorded::Fresh { event: event.id, received_at: now, replay_of })
         } else {
-            count_copy(&mut transaction, event).await?
-        }));
+            count_copy(&mut transaction, event, suspects).await?
+        });
     }
     transaction.commit().await?;
     Ok(answers)
@@ -105,10 +123,13 @@ async fn insert(
     connection: &mut sqlx::SqliteConnection,
     first: &[&NewEvent],
     now: DateTime<Utc>,
+    suspects: &Suspects,
 ) -> Result<HashSet<Uuid>, StoreError> {
     let mut fresh = HashSet::with_capacity(first.len());
     let text = sqlite_text(now);
-    for (statement, piece) in pieces(first, &INSERT_EVENTS) {
+    let guarded = is_guarded(first);
+    let statements = if guarded { &INSERT_GUARDED } else { &INSERT_EVENTS };
+    for (statement, piece) in pieces(first, statements) {
         let mut query = sqlx::query(AssertSqlSafe(statement));
         for event in piece {
             let identity = event.verified.identity();
@@ -123,6 +144,11 @@ async fn insert(
                 .bind(identity.held)
                 .bind(text.as_str())
                 .bind(after(now, event.keys));
+            if guarded {
+                query = query
+                    .bind(signed_digest(event, suspects))
+                    .bind(suspects.get(&event.id).copied());
+            }
         }
         let inserted = query.execute(&mut *connection).await?.rows_affected();
         let ids = piece.iter().map(|event| event.id);
@@ -192,16 +218,26 @@ fn after(now: DateTime<Utc>, span: std::time::Duration) -> String {
 async fn count_copy(
     connection: &mut sqlx::SqliteConnection,
     event: &NewEvent,
-) -> Result<Recorded, StoreError> {
+    suspects: &mut Suspects,
+) -> Result<Option<Recorded>, StoreError> {
     let identity = event.verified.identity();
-    let row = sqlx::query(KNOWN).bind(identity.dedupe_key).fetch_one(&mut *connection).await?;
+    let row = sqlx::query(KNOWN).bind(identity.dedupe_key).fetch_optional(&mut *connection).await?;
+    let Some(row) = row else {
+        // Not in the way by its key: then by its signed bytes.
+        let earlier = sqlx::query_scalar(EARLIER)
+            .bind(event.verified.source().as_str())
+            .bind(signed_digest(event, suspects))
+            .fetch_one(connection)
+            .await?;
+        return Ok(suspect(event, earlier, suspects));
+    };
     let known = Known {
         id: get(&row, "id")?,
         event_id: get(&row, "event_id")?,
         digest: get(&row, "digest")?,
         received_at: get(&row, "received_at")?,
     };
-    let recorded = compare(event, &known)?;
+    let recorded = compare(event, &known, suspects)?;
     if let Recorded::Duplicate { event: first, conflict } = recorded {
         sqlx::query(COUNT_COPY).bind(first).bind(conflict).execute(&mut *connection).await?;
         if conflict {
@@ -215,5 +251,5 @@ async fn count_copy(
                 .await?;
         }
     }
-    Ok(recorded)
+    Ok(Some(recorded))
 }

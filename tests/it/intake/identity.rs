@@ -2,10 +2,10 @@
 
 use serde_json::json;
 
-use super::{GITHUB, STRIPE, events, github, stripe};
+use super::{GITHUB, STRIPE, events, github, logged, stripe};
 use crate::both_databases;
 use crate::support::daemon::wait_until_settled;
-use crate::support::{DaemonPlan, Endpoint, Signer};
+use crate::support::{DaemonPlan, Endpoint, Signer, eventually};
 
 const PATIENCE: std::time::Duration = std::time::Duration::from_secs(30);
 
@@ -82,6 +82,50 @@ both_databases!(another_body_is_refused_where_the_operator_says_so, |db| async m
         .assert_refused(409, "id_conflict");
     assert_eq!(events(&db).await, 1);
 });
+
+both_databases!(
+    a_replay_under_another_id_is_marked_or_refused_as_the_source_says,
+    |db| async move {
+        let strict = github();
+        let secret = format!("{}-strict", strict.secret());
+        let plan = logged(&db, &["github"]).toml(&format!(
+        "[sources.strict]\nprovider = \"github\"\nsecrets = [{{ value = {secret:?} }}]\non_replay = \"reject\"\n"
+    ));
+        let daemon = plan.start().await;
+        let sender = daemon.sender();
+        let body = r#"{"ref":"main"}"#;
+        let first = sender.send(GITHUB, &github().sign("d-1", "push", body)).await.event();
+        let second = sender.send(GITHUB, &github().sign("d-2", "push", body)).await;
+        let second = second.assert_accepted().event();
+        let list = daemon.get("/api/v1/events?source=github").await.json();
+        for item in list["items"].as_array().unwrap() {
+            let is_second = item["id"] == second.as_str();
+            assert_eq!(item["replay_suspected"], is_second, "{item}");
+            assert_eq!(item.get("replay_of").is_some(), is_second, "{item}");
+        }
+        let shown = daemon.get(&format!("/api/v1/events/{second}")).await.json();
+        assert_eq!(
+            (&shown["replay_suspected"], &shown["replay_of"]),
+            (&json!(true), &json!(first))
+        );
+        let metrics = String::from_utf8(daemon.get("/metrics").await.body).unwrap();
+        let line = "hookonce_replays_suspected_total{source=\"github\"} 1";
+        assert!(metrics.lines().any(|there| there == line), "{metrics}");
+        assert!(daemon.log().contains("this may be a replay"), "{}", daemon.log());
+
+        let strict = strict.with_secret(&secret);
+        let to_strict = |id: &str| strict.sign(id, "push", body);
+        sender.send("/in/strict", &to_strict("d-1")).await.assert_accepted();
+        sender.send("/in/strict", &to_strict("d-1")).await.assert_duplicate();
+        sender.send("/in/strict", &to_strict("d-2")).await.assert_refused(409, "replay_suspected");
+        assert_eq!(events(&db).await, 3);
+        eventually(PATIENCE, "the rejection", || async {
+            (db.number("SELECT count(*) FROM rejection WHERE code = 'replay_suspected'").await == 1)
+                .then_some(())
+        })
+        .await;
+    }
+);
 
 both_databases!(ids_of_two_sources_are_their_own_unless_they_share_a_group, |db| async move {
     let hub = github();

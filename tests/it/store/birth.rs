@@ -90,7 +90,8 @@ both_databases!(a_copy_makes_no_delivery_and_says_that_it_is_none_of_its_own, |d
 
 both_databases!(the_time_of_recording_is_that_of_the_row, |db| async move {
     let store = db.store().await;
-    let Recorded::Fresh { event, received_at } = record(&store, born("evt_1", "w", &["a"])).await
+    let Recorded::Fresh { event, received_at, .. } =
+        record(&store, born("evt_1", "w", &["a"])).await
     else {
         panic!("not fresh")
     };

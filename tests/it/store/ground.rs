@@ -39,6 +39,7 @@ pub fn source(name_text: &str) -> Source {
         allow_ips: Vec::new(),
         rate_limit: None,
         on_id_conflict: OnIdConflict::Flag,
+        on_replay: None,
         conflict_ignore: Vec::new(),
         dedupe_group: None,
         public_url: None,

@@ -158,6 +158,13 @@ async fn postgres_reads_only_what_it_needs() {
     plan.assert_no_full_scan();
     plan.assert_reads_at_most(16.0);
 
+    sqlx::query("UPDATE event SET signed_digest = digest").execute(&mut c).await.unwrap();
+    sqlx::query("ANALYZE event").execute(&mut c).await.unwrap();
+    let earlier = include_str!("../../../src/store/sql/earlier.postgres.sql");
+    let plan = explain(&mut c, earlier, "'shop', sha256('7')").await;
+    plan.assert_uses("event_signed", &["source", "signed_digest"]);
+    plan.assert_reads_at_most(8.0);
+
     let sweep = include_str!("../../../src/store/sql/sweep_events.postgres.sql");
     let plan =
         explain(&mut c, sweep, "'1970-01-01', '00000000-0000-0000-0000-000000000000', 100, 0")

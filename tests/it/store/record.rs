@@ -30,12 +30,7 @@ both_databases!(copies_within_one_batch_become_one_row, |db| async move {
         store.record_batch(batch).await.into_iter().map(Result::unwrap).collect();
     let fresh = answers.iter().filter(|answer| matches!(answer, Recorded::Fresh { .. })).count();
     assert_eq!(fresh, 3);
-    let ids: HashSet<_> = answers
-        .iter()
-        .map(|answer| match answer {
-            Recorded::Fresh { event, .. } | Recorded::Duplicate { event, .. } => *event,
-        })
-        .collect();
+    let ids: HashSet<_> = answers.iter().map(Recorded::event).collect();
     assert_eq!(ids.len(), 3, "a duplicate names the first copy's row");
     assert_eq!(db.number("SELECT count(*) FROM event").await, 3);
     assert_eq!(db.number("SELECT count(*) FROM delivery").await, 3);

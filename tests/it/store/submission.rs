@@ -60,6 +60,7 @@ both_databases!(a_submission_larger_than_a_batch_is_recorded_in_one_go, |db| asy
                 assert_eq!((event, conflict), (ids[500 + at], false));
             }
             Recorded::Fresh { .. } => assert!(at >= 500),
+            Recorded::Replay { .. } => panic!("{at}: a replay"),
         }
     }
     assert_eq!(db.number("SELECT count(*) FROM event").await, 1500);

@@ -235,6 +235,44 @@ fn an_element_that_is_not_signed_does_not_ride_in_on_the_others() {
     assert_eq!(forged, Err(Code::SignatureMissing));
 }
 
+#[test]
+fn replays_are_seen_only_where_nothing_else_shows_them() {
+    let compile = |text: &str, secrets: &[&str], on_replay| {
+        let spec: spec::SourceSpec = toml::from_str(text).expect("a spec");
+        Source::compile(SourceSettings { on_replay, ..settings(spec, secrets) })
+    };
+    let hmac = "verify = { hmac = \"sha256\", signature = { from = \"header:s\" } }\n";
+    let timed = "verify = { hmac = \"sha256\", signature = { from = \"header:s\" }, content = \"{ts}.{body}\", timestamp = { from = \"header:t\" } }\n";
+    for (verify, event, secrets, wanted) in [
+        (hmac, "{ id = \"header:x\" }", &[KEY][..], Some(OnReplay::Flag)),
+        (hmac, "{ id = \"body:/id\" }", &[KEY][..], None),
+        (hmac, "{ id = \"none\" }", &[KEY][..], None),
+        (timed, "{ id = \"header:x\" }", &[KEY][..], None),
+        ("verify = \"none\"\n", "{ id = \"header:x\" }", &[][..], None),
+    ] {
+        let text = format!("{verify}event = {event}");
+        let source = compile(&text, secrets, None).expect(&text);
+        assert_eq!(source.on_replay(), wanted, "{text}");
+        match (wanted, compile(&text, secrets, Some(OnReplay::Reject))) {
+            (Some(_), Ok(source)) => assert_eq!(source.on_replay(), Some(OnReplay::Reject)),
+            (None, Err(faults)) => {
+                assert!(faults[0].starts_with("on_replay: has no"), "{faults:?}")
+            }
+            (_, other) => panic!("{text}: {other:?}"),
+        }
+    }
+    // Fields to ignore are left out of the one digest, never of the other: an attacker may choose them.
+    let text = format!("{hmac}event = {{ id = \"header:x\" }}\nconflict_ignore = [\"/n\"]");
+    let source = compile(&text, &[KEY], None).expect("compiles");
+    let signed = source
+        .sign(request(&[("x", b"1")], b"{\"n\":1}"), chrono::DateTime::UNIX_EPOCH, 0)
+        .expect("signed");
+    let identity = read(&source, signed).expect("read").identity().clone();
+    let guard = identity.replay.expect("a guard");
+    assert_eq!(guard.digest.as_slice(), Sha256::digest(b"{\"n\":1}").as_slice());
+    assert_ne!(guard.digest, identity.digest);
+}
+
 fn json() -> impl Strategy<Value = serde_json::Value> {
     let leaf = prop_oneof![
         Just(serde_json::Value::Null),
