@@ -11,6 +11,7 @@ use uuid::Uuid;
 
 use crate::received::Received;
 
+pub mod diagnose;
 pub mod rejection;
 
 pub(crate) mod field;
@@ -37,6 +38,7 @@ pub(crate) mod signed;
 pub(crate) mod token;
 
 pub use keyring::{KeyWanted, Roots};
+pub use diagnose::{Cause, Diagnosis, Effort, Step};
 pub use rejection::{Code, Rejection};
 pub use scheme::Integrity;
 

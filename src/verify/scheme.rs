@@ -293,7 +293,7 @@ fn sign_any(
 }
 
 /// How far a request came: whether there was a signature, one that could be read, a right one.
-fn reached(code: Code) -> u8 {
+pub(super) fn reached(code: Code) -> u8 {
     match code {
         Code::SignatureMissing => 0,
         Code::SignatureMalformed | Code::TimestampMissing | Code::IdMissing => 1,

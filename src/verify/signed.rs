@@ -19,6 +19,7 @@ use super::template::{Content, Context, Template, malformed};
 use crate::received::Received;
 
 mod coverage;
+mod look;
 mod sign;
 
 /// A signature over a template of the request.

@@ -133,6 +133,33 @@ impl Template {
         }
     }
 
+    /// The values that it names, each in its place.
+    pub(super) fn fields(&self) -> Vec<&Field> {
+        let field = |part| match part {
+            &Part::Field(ref field, false) => Some(field),
+            _ => None,
+        };
+        self.leaves().filter_map(field).collect()
+    }
+
+    /// The registered URL, when it holds that.
+    pub(super) fn url(&self) -> Option<&str> {
+        self.parts.iter().find_map(|part| match part {
+            Part::Url(url, _) | Part::Contentful(Some(url)) => Some(url.as_str()),
+            _ => None,
+        })
+    }
+
+    /// Puts another URL in the place of the registered one: for diagnosis.
+    pub(super) fn replace_url(&mut self, other: &str) {
+        for part in &mut self.parts {
+            match part {
+                Part::Url(url, _) | Part::Contentful(Some(url)) => other.clone_into(url),
+                _ => {}
+            }
+        }
+    }
+
     fn leaves(&self) -> impl Iterator<Item = &Part> {
         fn flat(part: &Part) -> Box<dyn Iterator<Item = &Part> + '_> {
             match part {

@@ -1,0 +1,115 @@
+//! Why a request was refused, found by trying: each usual fault is undone and the request is verified
+//! again with the source's own secrets. The first change that makes it fit names the cause.
+//!
+//! What comes out is text. No proof leaves this room, so nothing here can let a request in; what the
+//! right signature would be is compared with, and never told. For the operator only: the sender is
+//! answered without any of it.
+
+use chrono::{DateTime, Utc};
+
+use super::rejection::{Code, Rejection};
+use super::scheme::{Scheme, reached};
+use crate::received::Received;
+
+mod address;
+mod body;
+mod cause;
+mod content;
+mod fresh;
+mod head;
+mod json;
+mod keys;
+mod line;
+mod search;
+mod sign;
+mod token;
+
+pub use cause::{Cause, Diagnosis, Step};
+pub use search::Effort;
+
+use search::{Case, Found, Search};
+
+/// What a diagnosis is made with, beside the request and the scheme.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Surroundings<'a> {
+    /// The registered public URL, when there is one.
+    pub(crate) url: Option<&'a str>,
+    /// The clock by which the request is judged.
+    pub(crate) now: DateTime<Utc>,
+    /// How much may be tried.
+    pub(crate) effort: Effort,
+}
+
+/// Why `scheme` refuses `received`; `None` when it doesn't.
+///
+/// Pure and bounded by the effort: some hundred MACs over the body at most.
+pub(crate) fn diagnose(
+    scheme: &Scheme,
+    received: &Received,
+    around: &Surroundings<'_>,
+) -> Option<Diagnosis> {
+    let rejection = scheme.verify(received, around.now).err()?;
+    Some(match scheme {
+        Scheme::Signed(signed) => {
+            let case = Case { scheme: (**signed).clone(), received: received.clone() };
+            signed_case(&case, &rejection, around)
+        }
+        Scheme::Token(token) => token::token(token, received, &rejection),
+        Scheme::Basic(basic) => token::basic(basic, received, &rejection),
+        Scheme::Unsigned => plain(&rejection),
+        Scheme::All(members) => members
+            .iter()
+            .find_map(|member| diagnose(member, received, around))
+            .unwrap_or_else(|| plain(&rejection)),
+        Scheme::Any(members) => furthest(members, received, around, &rejection),
+    })
+}
+
+/// The diagnosis of the member that came furthest; one that was found by trying is further than any
+/// other.
+fn furthest(
+    members: &[Scheme],
+    received: &Received,
+    around: &Surroundings<'_>,
+    rejection: &Rejection,
+) -> Diagnosis {
+    let mut best: Option<(u8, Diagnosis)> = None;
+    for member in members {
+        let Err(refused) = member.verify(received, around.now) else { continue };
+        let Some(diagnosis) = diagnose(member, received, around) else { continue };
+        let far = if diagnosis.proven { u8::MAX } else { reached(refused.code) };
+        if best.as_ref().is_none_or(|(old, _)| far > *old) {
+            best = Some((far, diagnosis));
+        }
+    }
+    best.map_or_else(|| plain(rejection), |(_, diagnosis)| diagnosis)
+}
+
+fn signed_case(case: &Case, rejection: &Rejection, around: &Surroundings<'_>) -> Diagnosis {
+    match rejection.code {
+        Code::TimestampStale | Code::TimestampFuture => fresh::judged(case, rejection, around.now),
+        Code::KeyUnavailable => Diagnosis::new(
+            Cause::KeyUnavailable,
+            "the provider's public key is not here yet, so nothing could be checked: is its address reachable from this machine?",
+        ),
+        code => {
+            let mut search = Search::new(around);
+            match search.run(case) {
+                Some(found) => proven(found),
+                None => sign::unproven(case, rejection, code, &search),
+            }
+        }
+    }
+}
+
+fn proven(found: Found) -> Diagnosis {
+    Diagnosis { proven: true, also: found.also, ..Diagnosis::new(found.cause, found.sentence) }
+}
+
+/// A refusal that says all there is to say.
+fn plain(rejection: &Rejection) -> Diagnosis {
+    Diagnosis::new(Cause::of(rejection.code), rejection.detail.clone())
+}
+
+#[cfg(test)]
+mod tests;

@@ -1,0 +1,188 @@
+//! The search: changes one by one, then by two, within a bound.
+
+use std::ops::ControlFlow;
+
+use chrono::{DateTime, Utc};
+
+use super::{Cause, Surroundings, address, body, content, head, keys, line};
+use crate::received::Received;
+use crate::verify::Code;
+use crate::verify::key::Algorithm;
+use crate::verify::signed::SignedScheme;
+
+/// How much a diagnosis may try.
+#[derive(Debug, Clone, Copy)]
+pub struct Effort {
+    /// Bytes that may go through a MAC, as the sum of all trials.
+    pub bytes: usize,
+    /// Trials.
+    pub trials: usize,
+}
+
+impl Effort {
+    /// For somebody who waits for the answer: a second or two at most.
+    pub const PATIENT: Self = Self { bytes: 1024 * 1024 * 1024, trials: 20_000 };
+    /// For a daemon that has other work: some tens of milliseconds.
+    pub const MODEST: Self = Self { bytes: 24 * 1024 * 1024, trials: 3_000 };
+}
+
+/// What a trial costs beside the body, in bytes of MAC.
+const TRIAL_BYTES: usize = 1024;
+
+/// What checking one signature by a public key costs, in bytes of MAC.
+const PUBLIC_BYTES: usize = 64 * 1024;
+
+/// Break: stop, because it is found or the effort is spent.
+pub(super) type Flow = ControlFlow<()>;
+
+/// A scheme and a request, one of them changed.
+#[derive(Clone)]
+pub(super) struct Case {
+    pub(super) scheme: SignedScheme,
+    pub(super) received: Received,
+}
+
+/// What was changed.
+#[derive(Debug, Clone)]
+pub(super) struct Change {
+    pub(super) cause: Cause,
+    pub(super) sentence: String,
+}
+
+impl Change {
+    pub(super) fn new(cause: Cause, sentence: impl Into<String>) -> Self {
+        Self { cause, sentence: sentence.into() }
+    }
+}
+
+/// The change, or the two, that made it fit.
+pub(super) struct Found {
+    pub(super) cause: Cause,
+    pub(super) also: Option<Cause>,
+    pub(super) sentence: String,
+}
+
+/// What a family of changes hands each changed case to.
+pub(super) type Visit<'v> = dyn FnMut(&mut Search<'_>, Case, Change) -> Flow + 'v;
+
+/// A family of changes.
+type Family = fn(&Case, &mut Search<'_>, &mut Visit<'_>) -> Flow;
+
+/// Each alone, the most specific first.
+const SINGLE: [Family; 10] = [
+    line::spelling,
+    line::encoding,
+    head::time,
+    head::covered,
+    keys::variants,
+    body::variants,
+    address::variants,
+    content::hashes,
+    head::places,
+    content::templates,
+];
+
+/// Pairs that come together in practice.
+const PAIRS: [(Family, Family); 12] = [
+    (body::ends, body::variants),
+    (address::variants, address::variants),
+    (keys::variants, body::ends),
+    (keys::variants, line::encoding),
+    (keys::variants, content::hashes),
+    (content::hashes, line::encoding),
+    (line::spelling, line::encoding),
+    (content::templates, line::encoding),
+    (content::templates, content::hashes),
+    (line::encoding, body::variants),
+    (keys::variants, content::templates),
+    (keys::variants, body::variants),
+];
+
+pub(super) struct Search<'a> {
+    pub(super) url: Option<&'a str>,
+    now: DateTime<Utc>,
+    left: Effort,
+    found: Option<Found>,
+}
+
+impl<'a> Search<'a> {
+    pub(super) fn new(around: &Surroundings<'a>) -> Self {
+        Self { url: around.url, now: around.now, left: around.effort, found: None }
+    }
+
+    /// The change that makes the case fit.
+    pub(super) fn run(&mut self, case: &Case) -> Option<Found> {
+        let flow = self.singles(case);
+        if flow.is_continue() {
+            // Only whether it is found matters; a spent effort ends here too.
+            drop(self.pairs(case));
+        }
+        self.found.take()
+    }
+
+    /// Whether everything was tried that there is.
+    pub(super) fn is_spent(&self) -> bool {
+        self.left.bytes == 0 || self.left.trials == 0
+    }
+
+    fn singles(&mut self, case: &Case) -> Flow {
+        if let Some(change) = line::cut(case) {
+            return self.end(change, None);
+        }
+        for family in SINGLE {
+            family(case, self, &mut |search, case, change| search.attempt(&case, change, None))?;
+        }
+        Flow::Continue(())
+    }
+
+    fn pairs(&mut self, case: &Case) -> Flow {
+        for (first, second) in PAIRS {
+            first(case, self, &mut |search, case, one| {
+                second(&case, search, &mut |search, case, other| {
+                    search.attempt(&case, one.clone(), Some(other))
+                })
+            })?;
+        }
+        Flow::Continue(())
+    }
+
+    /// Tries a case: the first that fits ends the search.
+    fn attempt(&mut self, case: &Case, change: Change, also: Option<Change>) -> Flow {
+        self.spend(case)?;
+        if self.fits(case) {
+            return self.end(change, also);
+        }
+        Flow::Continue(())
+    }
+
+    fn end(&mut self, change: Change, also: Option<Change>) -> Flow {
+        let sentence = match &also {
+            Some(also) => format!("{}; and {}", change.sentence, also.sentence),
+            None => change.sentence,
+        };
+        self.found =
+            Some(Found { cause: change.cause, also: also.map(|also| also.cause), sentence });
+        Flow::Break(())
+    }
+
+    /// An old request fits too: what was wrong before its time was judged is what we look for.
+    fn fits(&self, case: &Case) -> bool {
+        match case.scheme.verify(&case.received, self.now) {
+            Ok(_) => true,
+            Err(rejection) => {
+                matches!(rejection.code, Code::TimestampStale | Code::TimestampFuture)
+            }
+        }
+    }
+
+    fn spend(&mut self, case: &Case) -> Flow {
+        let each = match case.scheme.algorithm {
+            Algorithm::Public(_) => case.received.body.len() + PUBLIC_BYTES,
+            _ => case.received.body.len(),
+        };
+        let bytes = TRIAL_BYTES + each.saturating_mul(case.scheme.keys.len().max(1));
+        self.left.bytes = self.left.bytes.saturating_sub(bytes);
+        self.left.trials = self.left.trials.saturating_sub(1);
+        if self.is_spent() { Flow::Break(()) } else { Flow::Continue(()) }
+    }
+}
