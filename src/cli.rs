@@ -29,6 +29,7 @@ mod send;
 mod serve;
 mod source;
 mod unbuilt;
+mod verify;
 
 pub use failure::Failure;
 pub use global::{Global, Loaded};
@@ -60,6 +61,8 @@ enum Verb {
     Provider(provider::Verb),
     /// Sign a fixture as its provider would, and send it.
     Send(Box<send::Args>),
+    /// Would this request be accepted, and if not, why?
+    Verify(Box<verify::Args>),
     /// What was recorded.
     #[command(subcommand)]
     Event(event::Verb),
@@ -119,6 +122,7 @@ async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Migrate(verb) => migrate::run(verb, global, output).await,
         Verb::Provider(verb) => provider::run(verb, output),
         Verb::Send(args) => send::run(*args, global, output).await,
+        Verb::Verify(args) => verify::run(&args, global, output),
         Verb::Event(verb) => event::run(verb, global, output).await,
         Verb::Delivery(verb) => delivery::run(verb, global, output).await,
         Verb::Dead(verb) => delivery::run_dead(verb, global, output).await,
@@ -155,7 +159,7 @@ mod tests {
 
     #[test]
     fn a_verb_that_is_not_built_says_so_and_an_unknown_one_is_corrected() {
-        for verb in ["verify", "tail", "replay", "handler", "record", "stats", "man"] {
+        for verb in ["tail", "replay", "handler", "record", "stats", "man"] {
             let want = format!("2: `hookonce {verb}` is not built yet");
             assert_eq!(refused(&format!("{verb} x --y")), Some(want));
         }

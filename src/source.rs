@@ -20,6 +20,8 @@ pub mod catalog;
 pub mod preset;
 pub mod spec;
 
+pub mod diagnose;
+pub mod examine;
 pub mod facts;
 pub mod handshake;
 pub mod identity;
@@ -35,6 +37,7 @@ mod tests;
 #[cfg(test)]
 mod vectors;
 
+pub use examine::Examined;
 pub use facts::Facts;
 pub use handshake::{Answer, Deed};
 pub use policy::{OnIdConflict, OnReplay};
@@ -99,6 +102,8 @@ pub struct Source {
     handshakes: Vec<handshake::Handshake>,
     reply: Reply,
     retries: spec::RetriesSpec,
+    /// For diagnosis: other readings of a refused request are tried with them.
+    clues: diagnose::Clues,
 }
 
 /// What an accepted request is.

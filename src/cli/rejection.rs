@@ -93,13 +93,15 @@ async fn list(args: ListArgs, access: &Access, output: &Output) -> Result<(), Fa
     };
     let page = access.rejections(&filter).await?;
     output.list(&page.items, page.next_cursor.as_deref(), |rejections| {
-        let mut grid = Grid::new(["ID", "RECEIVED", "SOURCE", "CODE", "PEER", "SIZE", "DETAIL"]);
+        let mut grid =
+            Grid::new(["ID", "RECEIVED", "SOURCE", "CODE", "CAUSE", "PEER", "SIZE", "DETAIL"]);
         for it in rejections {
             grid.row([
                 it.id.to_string(),
                 moment::show(it.received_at),
                 it.source.clone(),
                 it.code.clone(),
+                it.diagnosis.as_ref().map_or(String::new(), |found| found.cause.clone()),
                 it.peer.clone().unwrap_or_default(),
                 it.size.to_string(),
                 it.detail.chars().take(80).collect(),
@@ -123,6 +125,11 @@ fn text(it: &RejectionItem) -> String {
     pair("source", it.source.clone());
     pair("code", it.code.clone());
     pair("detail", it.detail.clone());
+    if let Some(found) = &it.diagnosis {
+        let also = found.also.as_ref().map_or(String::new(), |also| format!(" and {also}"));
+        pair("cause", format!("{}{also} (step: {})", found.cause, found.step));
+        pair("", found.sentence.clone());
+    }
     pair("received", moment::show(it.received_at));
     pair("peer", it.peer.clone().unwrap_or_default());
     pair("request", format!("{} {}", it.method, it.target));

@@ -7,7 +7,6 @@ use crate::config::did_you_mean;
 
 /// Verbs of the contract that aren't built yet, with the noun before them.
 const VERBS: &[&str] = &[
-    "verify",
     "tail",
     "replay",
     "handler",

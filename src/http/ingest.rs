@@ -4,6 +4,7 @@
 //! sender tries again; a panic too.
 
 use std::panic::AssertUnwindSafe;
+use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use actix_web::http::header::CONTENT_TYPE;
@@ -33,6 +34,18 @@ mod record;
 /// more than this.
 const SKEW_MAX: TimeDelta = TimeDelta::seconds(30);
 
+/// Refusals that have causes behind them. The sender is told none: only who runs this may know.
+const DIAGNOSED: [Code; 8] = [
+    Code::SignatureMissing,
+    Code::SignatureMalformed,
+    Code::SignatureMismatch,
+    Code::TimestampMissing,
+    Code::TimestampStale,
+    Code::TimestampFuture,
+    Code::IdMissing,
+    Code::BodyMalformed,
+];
+
 /// How a request to a known source ended.
 enum Ending {
     /// It is durable.
@@ -52,7 +65,7 @@ enum Ending {
 /// What is known of a request on its way; for the log and the answer.
 struct Visit<'a> {
     state: &'a PublicState,
-    source: &'a Source,
+    source: &'a Arc<Source>,
     request: &'a HttpRequest,
     payload: web::Payload,
     /// True once the body was read to its end: before, the connection can't be used again.
@@ -289,12 +302,17 @@ impl Visit<'_> {
             self.source.conceal(&mut received);
             format!("{} (its body was not read)", problem.detail)
         };
-        self.state.keeper.keep(NewRejection {
+        let rejection = NewRejection {
             source: self.source.name().clone(),
             code: problem.code,
             detail,
             received: *received,
-        });
+        };
+        if self.whole && DIAGNOSED.iter().any(|code| code.as_str() == problem.code) {
+            self.state.keeper.keep_diagnosed(rejection, Arc::clone(self.source));
+        } else {
+            self.state.keeper.keep(rejection);
+        }
     }
 
     fn close(self, mut problem: Problem, took: Duration) -> HttpResponse {

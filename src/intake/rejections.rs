@@ -6,14 +6,16 @@ use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use entity::Name;
-use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
+use governor::{DefaultDirectRateLimiter, DefaultKeyedRateLimiter, Quota, RateLimiter};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::metric::Metrics;
+use crate::source::Source;
 use crate::store::rejection::RING_BYTES_MAX;
 use crate::store::{NewRejection, Store};
+use crate::verify::Effort;
 
 /// Rejections that may wait to be written.
 const QUEUE_MAX: usize = 256;
@@ -28,6 +30,11 @@ const KEPT_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).unwrap();
 /// A source's ring is trimmed after this many bytes were added to it.
 const TRIM_AFTER_BYTES: i64 = 1024 * 1024;
 
+/// Diagnoses a second, over all sources, and of one source: each may cost tens of milliseconds of a
+/// processor, and whoever sends forged requests would choose how many.
+const DIAGNOSED_PER_SECOND: NonZeroU32 = NonZeroU32::new(4).unwrap();
+const DIAGNOSED_OF_ONE_PER_SECOND: NonZeroU32 = NonZeroU32::new(2).unwrap();
+
 /// Keeps refused requests. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct RejectionKeeper {
@@ -40,6 +47,8 @@ pub struct RejectionKeeper {
 #[derive(Debug)]
 struct Kept {
     rejection: NewRejection,
+    /// Who can say why; `None` when the refusal says it all.
+    source: Option<Arc<Source>>,
     _bytes: OwnedSemaphorePermit,
 }
 
@@ -64,21 +73,32 @@ impl RejectionKeeper {
 
     /// Keeps a refused request if there is room; never waits. What isn't kept is counted.
     pub fn keep(&self, rejection: NewRejection) {
-        if self.try_keep(rejection).is_none() {
+        self.take(rejection, None);
+    }
+
+    /// As [`RejectionKeeper::keep`]; `source` is asked why it refused the request, later, on another
+    /// thread, and a few times a second only. What it says is kept behind the detail.
+    pub fn keep_diagnosed(&self, rejection: NewRejection, source: Arc<Source>) {
+        self.take(rejection, Some(source));
+    }
+
+    fn take(&self, rejection: NewRejection, source: Option<Arc<Source>>) {
+        if self.try_keep(rejection, source).is_none() {
             self.metrics.rejection_dropped();
         }
     }
 
-    fn try_keep(&self, rejection: NewRejection) -> Option<()> {
+    fn try_keep(&self, rejection: NewRejection, source: Option<Arc<Source>>) -> Option<()> {
         self.rate.check().ok()?;
         let size = u32::try_from(rejection.size()).ok()?;
         let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(size).ok()?;
-        self.queue.try_send(Kept { rejection, _bytes: bytes }).ok()
+        self.queue.try_send(Kept { rejection, source, _bytes: bytes }).ok()
     }
 }
 
 async fn run(mut waiting: mpsc::Receiver<Kept>, store: Store, closing: CancellationToken) {
     let mut added: HashMap<Name, i64> = HashMap::new();
+    let doctor = Doctor::new();
     loop {
         let kept = tokio::select! {
             kept = waiting.recv() => kept,
@@ -87,8 +107,49 @@ async fn run(mut waiting: mpsc::Receiver<Kept>, store: Store, closing: Cancellat
                 waiting.recv().await
             }
         };
-        let Some(kept) = kept else { return };
+        let Some(mut kept) = kept else { return };
+        // While the daemon ends, writing what waits comes first.
+        if let Some(source) = kept.source.take().filter(|_| !closing.is_cancelled()) {
+            kept.rejection = doctor.see(kept.rejection, source).await;
+        }
         write(kept, &store, &mut added).await;
+    }
+}
+
+/// Finds out why requests were refused, at its own pace.
+struct Doctor {
+    all: DefaultDirectRateLimiter,
+    each: DefaultKeyedRateLimiter<Name>,
+}
+
+impl Doctor {
+    fn new() -> Self {
+        Self {
+            all: RateLimiter::direct(Quota::per_second(DIAGNOSED_PER_SECOND)),
+            each: RateLimiter::keyed(Quota::per_second(DIAGNOSED_OF_ONE_PER_SECOND)),
+        }
+    }
+
+    /// The rejection with its diagnosis, when there is time for one.
+    async fn see(&self, rejection: NewRejection, source: Arc<Source>) -> NewRejection {
+        if self.each.check_key(&rejection.source).is_err() || self.all.check().is_err() {
+            return rejection;
+        }
+        let received = rejection.received.clone();
+        let looked = tokio::task::spawn_blocking(move || {
+            source.diagnose(&received, received.arrived_at, Effort::MODEST)
+        });
+        match looked.await {
+            Ok(Some(diagnosis)) => {
+                let detail = diagnosis.behind(&rejection.detail);
+                NewRejection { detail, ..rejection }
+            }
+            Ok(None) => rejection,
+            Err(error) => {
+                tracing::error!(source.name = %rejection.source, error = %error, "a diagnosis failed: this is a bug");
+                rejection
+            }
+        }
     }
 }
 

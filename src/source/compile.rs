@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::capture::Capture;
+use super::diagnose::Clues;
 use super::identity::{Place, Reader};
 use super::spec::SchemeSpec;
 use super::{OnReplay, SourceSettings, facts};
@@ -147,6 +148,11 @@ pub(super) fn compile(settings: SourceSettings, strict: bool) -> Result<Source, 
             handshakes,
             reply,
             retries,
+            clues: Clues {
+                secrets: settings.secrets,
+                url: settings.public_url,
+                params: settings.params,
+            },
         }),
         _ => Err(faults.0),
     }
@@ -177,6 +183,20 @@ fn guarded(
         faults.push("on_replay", format!("has no effect: {why}"));
     }
     reader
+}
+
+/// A preset's scheme with a source's secrets, however weak they are; `None` when it can't be made.
+pub(super) fn scheme_with(spec: &SchemeSpec, clues: &Clues) -> Option<Scheme> {
+    let surroundings = Surroundings {
+        secrets: Some(&clues.secrets),
+        tolerance: None,
+        url: clues.url.as_deref(),
+        params: Some(&clues.params),
+        strict: false,
+    };
+    let mut faults = Faults::default();
+    let scheme = root_scheme(Some(spec), &surroundings, &mut faults)?;
+    faults.0.is_empty().then_some(scheme)
 }
 
 /// Compiles `verify`.

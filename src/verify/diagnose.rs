@@ -110,6 +110,3 @@ fn proven(found: Found) -> Diagnosis {
 fn plain(rejection: &Rejection) -> Diagnosis {
     Diagnosis::new(Cause::of(rejection.code), rejection.detail.clone())
 }
-
-#[cfg(test)]
-mod tests;

@@ -164,6 +164,32 @@ impl Scheme {
         }
     }
 
+    /// When a request was signed, as it says: the first way in that has a signed time there.
+    pub(crate) fn signed_time(&self, received: &Received) -> Option<DateTime<Utc>> {
+        match self {
+            Self::Signed(scheme) => scheme.signed_time(received),
+            Self::Any(members) | Self::All(members) => {
+                members.iter().find_map(|member| member.signed_time(received))
+            }
+            _ => None,
+        }
+    }
+
+    /// The headers in which it looks for proof.
+    pub(crate) fn headers(&self) -> Vec<String> {
+        match self {
+            Self::Signed(scheme) => match &scheme.from {
+                From::Field(Field::Header(name)) => vec![name.clone()],
+                _ => Vec::new(),
+            },
+            Self::Token(TokenScheme { from: Field::Header(name), .. }) => vec![name.clone()],
+            Self::Any(members) | Self::All(members) => {
+                members.iter().flat_map(Self::headers).collect()
+            }
+            _ => Vec::new(),
+        }
+    }
+
     /// Overwrites what in the head of a request would let its holder send another body: tokens, and
     /// signatures that don't cover the body. What lies in the body stays.
     pub(crate) fn conceal(&self, received: &mut Received) {

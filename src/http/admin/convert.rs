@@ -7,8 +7,8 @@ use entity::{attempt, delivery, event, rejection, upkeep_run};
 use uuid::Uuid;
 
 use super::shape::{
-    Action, CleanupPolicy, CleanupRun, DeliveryBrief, DeliveryFull, EventFull, EventHead,
-    EventItem, HandlerItem, List, ReadmitItem, RejectionItem, SourceItem, Try,
+    Action, CleanupPolicy, CleanupRun, DeliveryBrief, DeliveryFull, DiagnosisItem, EventFull,
+    EventHead, EventItem, HandlerItem, List, ReadmitItem, RejectionItem, SourceItem, Try,
 };
 use crate::handler::{HandlerSettings, Kind};
 use crate::intake::readmit::{ReadmitOutcome, Readmitted};
@@ -17,6 +17,7 @@ use crate::source::Source;
 use crate::store::captured::Captured;
 use crate::store::{DeliveryRow, EventDetail, EventRow, Page, Removed, Reopened, Retention};
 use crate::upkeep::CleanupSettings;
+use crate::verify::Diagnosis;
 
 impl<T, U: From<T>> From<Page<T>> for List<U> {
     fn from(page: Page<T>) -> Self {
@@ -133,11 +134,18 @@ impl From<attempt::Model> for Try {
 
 impl From<rejection::Model> for RejectionItem {
     fn from(rejection: rejection::Model) -> Self {
+        let (detail, diagnosis) = Diagnosis::apart(&rejection.detail);
         Self {
             id: rejection.id,
             source: rejection.source,
             code: rejection.code,
-            detail: rejection.detail,
+            detail: detail.to_owned(),
+            diagnosis: diagnosis.map(|it| DiagnosisItem {
+                cause: it.cause.to_string(),
+                also: it.also.map(|also| also.to_string()),
+                step: it.cause.step().to_string(),
+                sentence: it.sentence,
+            }),
             received_at: rejection.received_at,
             peer: rejection.peer,
             method: rejection.method,

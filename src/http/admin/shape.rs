@@ -162,6 +162,20 @@ pub struct Try {
     pub response: Option<String>,
 }
 
+/// Why a request was refused.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct DiagnosisItem {
+    /// The stable word.
+    pub cause: String,
+    /// A second one, when only both together explain it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub also: Option<String>,
+    /// The step that failed.
+    pub step: String,
+    /// What happened and what to do.
+    pub sentence: String,
+}
+
 /// A refused request.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct RejectionItem {
@@ -173,6 +187,9 @@ pub struct RejectionItem {
     pub code: String,
     /// The reason.
     pub detail: String,
+    /// Why it failed, found by trying; absent where that says no more, and under a flood.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub diagnosis: Option<DiagnosisItem>,
     /// When it was kept.
     pub received_at: DateTime<Utc>,
     /// Who sent it.

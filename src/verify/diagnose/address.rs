@@ -1,7 +1,7 @@
 //! The URL as the provider may have it registered, and the query as it may have been sent.
 
-use super::search::{Case, Change, Flow, Search, Visit};
 use super::Cause;
+use super::search::{Case, Change, Flow, Search, Visit};
 
 /// A URL in its parts.
 struct Parts<'a> {
@@ -37,7 +37,9 @@ pub(super) fn variants(case: &Case, search: &mut Search<'_>, visit: &mut Visit<'
     for (cause, url, said) in others(case, search.url) {
         let mut changed = case.clone();
         changed.scheme.content.replace_url(&url);
-        let said = format!("the signature fits when the provider calls {said}: write `public_url` exactly as it is registered with the provider");
+        let said = format!(
+            "the signature fits when the provider calls {said}: write `public_url` exactly as it is registered with the provider"
+        );
         visit(search, changed, Change::new(cause, said))?;
     }
     for (cause, target, said) in targets(case) {
@@ -65,9 +67,21 @@ fn others(case: &Case, registered: Option<&str>) -> Vec<Other> {
         None => format!("{path}/"),
     };
     let mut found: Vec<Other> = vec![
-        (Cause::UrlScheme, parts.write(swapped, authority, path), "http where https stands, or the other way"),
-        (Cause::UrlSlash, parts.write(scheme, authority, &slash), "it with, or without, the slash at its end"),
-        (Cause::UrlHostCase, parts.write(scheme, &authority.to_lowercase(), path), "the host in lower case"),
+        (
+            Cause::UrlScheme,
+            parts.write(swapped, authority, path),
+            "http where https stands, or the other way",
+        ),
+        (
+            Cause::UrlSlash,
+            parts.write(scheme, authority, &slash),
+            "it with, or without, the slash at its end",
+        ),
+        (
+            Cause::UrlHostCase,
+            parts.write(scheme, &authority.to_lowercase(), path),
+            "the host in lower case",
+        ),
     ];
     // The colons of an IPv6 address stand inside of brackets.
     let from = authority.rfind(']').unwrap_or(0);
@@ -146,21 +160,34 @@ fn targets(case: &Case) -> Vec<Other> {
         return found;
     };
     let mut pairs: Vec<&str> = query.split('&').collect();
-    found.push((cause, path.to_owned(), "without the query: the provider doesn't sign it, or something adds it"));
+    found.push((
+        cause,
+        path.to_owned(),
+        "without the query: the provider doesn't sign it, or something adds it",
+    ));
     pairs.reverse();
     found.push((cause, format!("{path}?{}", pairs.join("&")), "with the query in another order"));
     pairs.sort_unstable();
     found.push((cause, format!("{path}?{}", pairs.join("&")), "with the query in another order"));
     if pairs.len() == 3 {
         for order in [[0, 2, 1], [1, 0, 2], [1, 2, 0], [2, 0, 1]] {
-            let pairs: Vec<&str> = order.into_iter().filter_map(|i| pairs.get(i).copied()).collect();
+            let pairs: Vec<&str> =
+                order.into_iter().filter_map(|i| pairs.get(i).copied()).collect();
             let other = format!("{path}?{}", pairs.join("&"));
             found.push((cause, other, "with the query in another order"));
         }
     }
     let decoded = percent_encoding::percent_decode_str(query).decode_utf8_lossy();
     found.push((cause, format!("{path}?{decoded}"), "with the query decoded"));
-    found.push((cause, format!("{path}?{}", query.replace("%20", "+")), "with blanks of the query as `+`"));
-    found.push((cause, format!("{path}?{}", query.replace('+', "%20")), "with blanks of the query as `%20`"));
+    found.push((
+        cause,
+        format!("{path}?{}", query.replace("%20", "+")),
+        "with blanks of the query as `+`",
+    ));
+    found.push((
+        cause,
+        format!("{path}?{}", query.replace('+', "%20")),
+        "with blanks of the query as `%20`",
+    ));
     found
 }

@@ -4,9 +4,9 @@ use std::io::Read as _;
 
 use bytes::Bytes;
 
+use super::Cause;
 use super::json::{self, Layout, Strings};
 use super::search::{Case, Change, Flow, Search, Visit};
-use super::Cause;
 
 /// A longer body is tried with changes at its ends only: the others cost a copy of it each.
 const BODY_MAX: usize = 1024 * 1024;

@@ -30,6 +30,50 @@ impl Diagnosis {
     pub fn step(&self) -> Step {
         self.cause.step()
     }
+
+    /// A detail with the diagnosis behind it, as rejections are kept.
+    #[must_use]
+    pub fn behind(&self, detail: &str) -> String {
+        let also = self.also.map_or(String::new(), |also| format!("+{also}"));
+        format!("{}{MARK}{}{also}: {}", one_line(detail), self.cause, one_line(&self.sentence))
+    }
+
+    /// Takes a kept detail apart: what [`Diagnosis::behind`] was given, and the diagnosis as it can
+    /// be shown; `None` when there is none behind it.
+    #[must_use]
+    pub fn apart(kept: &str) -> (&str, Option<Shown>) {
+        let parts = kept.rsplit_once(MARK).and_then(|(detail, rest)| {
+            let (causes, sentence) = rest.split_once(": ")?;
+            let (cause, also) = match causes.split_once('+') {
+                Some((cause, also)) => (cause, Some(Cause::named(also)?)),
+                None => (causes, None),
+            };
+            let cause = Cause::named(cause)?;
+            Some((detail, Shown { cause, also, sentence: sentence.to_owned() }))
+        });
+        match parts {
+            Some((detail, shown)) => (detail, Some(shown)),
+            None => (kept, None),
+        }
+    }
+}
+
+/// A diagnosis as it was kept.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Shown {
+    /// The cause.
+    pub cause: Cause,
+    /// A second one.
+    pub also: Option<Cause>,
+    /// What happened and what to do.
+    pub sentence: String,
+}
+
+/// Between a detail and its diagnosis; no detail has a line end otherwise.
+const MARK: &str = "\n";
+
+fn one_line(text: &str) -> String {
+    text.replace(['\r', '\n'], " ")
 }
 
 impl fmt::Display for Diagnosis {

@@ -1,10 +1,10 @@
 //! Another hash, another content, an older version of a provider's scheme.
 
+use super::Cause;
 use super::head::{is_time, values};
 use super::keys::for_hash;
 use super::line::texts;
 use super::search::{Case, Change, Flow, Search, Visit};
-use super::Cause;
 use crate::verify::encoding::Encoding;
 use crate::verify::field::Field;
 use crate::verify::key::{Algorithm, Key, Material};
@@ -52,22 +52,26 @@ fn versions(case: &Case, search: &mut Search<'_>, visit: &mut Visit<'_>) -> Flow
                     continue;
                 }
                 let mut changed = case.clone();
-                changed.scheme.grammar = Grammar::Kv {
-                    sep: sep.clone(),
-                    sig: vec![name.to_owned()],
-                    ts: ts.clone(),
-                };
-                let said = format!("{from} holds a right signature of another version than {}, which alone this source takes: let the provider send the newer one", sig.join(" or "));
+                changed.scheme.grammar =
+                    Grammar::Kv { sep: sep.clone(), sig: vec![name.to_owned()], ts: ts.clone() };
+                let said = format!(
+                    "{from} holds a right signature of another version than {}, which alone this source takes: let the provider send the newer one",
+                    sig.join(" or ")
+                );
                 visit(search, changed, Change::new(Cause::OldVersion, said))?;
             }
         }
         Grammar::List { sep, tag } => {
-            for part in line.split(sep.as_str()).filter(|part| !part.starts_with(tag.as_str())).take(8) {
+            for part in
+                line.split(sep.as_str()).filter(|part| !part.starts_with(tag.as_str())).take(8)
+            {
                 let Some(at) = part.find([',', '=', ':']) else { continue };
                 let mut changed = case.clone();
                 let tag_of_part = part[..=at].to_owned();
                 changed.scheme.grammar = Grammar::List { sep: sep.clone(), tag: tag_of_part };
-                let said = format!("{from} holds a right signature of another version than `{tag}`, which alone this source takes");
+                let said = format!(
+                    "{from} holds a right signature of another version than `{tag}`, which alone this source takes"
+                );
                 visit(search, changed, Change::new(Cause::OldVersion, said))?;
             }
         }
@@ -100,10 +104,38 @@ const fn older_of(
 /// From the providers' own pages: GitHub "Validating webhook deliveries", Square "Validate event
 /// notifications", HubSpot "Validating requests".
 pub(super) const OLDER: [Older; 4] = [
-    older_of("x-hub-signature", "the older SHA-1 header `x-hub-signature`", Algorithm::Hmac(Hash::Sha1), "sha1=", Encoding::Hex, "{body}"),
-    older_of("x-square-signature", "Square's older SHA-1 header `x-square-signature`", Algorithm::Hmac(Hash::Sha1), "", Encoding::Base64, "{url}{body}"),
-    older_of("x-hubspot-signature", "HubSpot's version 1 in `x-hubspot-signature`", Algorithm::Digest(Hash::Sha256), "", Encoding::Hex, "{secret}{body}"),
-    older_of("x-hubspot-signature", "HubSpot's version 2 in `x-hubspot-signature`", Algorithm::Digest(Hash::Sha256), "", Encoding::Hex, "{secret}{method}{url}{body}"),
+    older_of(
+        "x-hub-signature",
+        "the older SHA-1 header `x-hub-signature`",
+        Algorithm::Hmac(Hash::Sha1),
+        "sha1=",
+        Encoding::Hex,
+        "{body}",
+    ),
+    older_of(
+        "x-square-signature",
+        "Square's older SHA-1 header `x-square-signature`",
+        Algorithm::Hmac(Hash::Sha1),
+        "",
+        Encoding::Base64,
+        "{url}{body}",
+    ),
+    older_of(
+        "x-hubspot-signature",
+        "HubSpot's version 1 in `x-hubspot-signature`",
+        Algorithm::Digest(Hash::Sha256),
+        "",
+        Encoding::Hex,
+        "{secret}{body}",
+    ),
+    older_of(
+        "x-hubspot-signature",
+        "HubSpot's version 2 in `x-hubspot-signature`",
+        Algorithm::Digest(Hash::Sha256),
+        "",
+        Encoding::Hex,
+        "{secret}{method}{url}{body}",
+    ),
 ];
 
 fn older(case: &Case, own: Hash, search: &mut Search<'_>, visit: &mut Visit<'_>) -> Flow {
@@ -130,7 +162,10 @@ fn older(case: &Case, own: Hash, search: &mut Search<'_>, visit: &mut Visit<'_>)
         scheme.content = content;
         (scheme.clock, scheme.id, scheme.by_id, scheme.body_digest) = (None, None, None, None);
         scheme.from = from;
-        let said = format!("only {} fits, and this source takes {} alone, which is missing or wrong: let the provider send it; a proxy may have cut it", old.name, case.scheme.from);
+        let said = format!(
+            "only {} fits, and this source takes {} alone, which is missing or wrong: let the provider send it; a proxy may have cut it",
+            old.name, case.scheme.from
+        );
         visit(search, changed, Change::new(Cause::OldVersion, said))?;
     }
     Flow::Continue(())
@@ -138,10 +173,28 @@ fn older(case: &Case, own: Hash, search: &mut Search<'_>, visit: &mut Visit<'_>)
 
 /// Contents that providers sign; `T` stands for the time, `I` for the id.
 const TEMPLATES: [&str; 22] = [
-    "{body}", "T.{body}", "T{body}", "T:{body}", "{body}T", "{body}.T", "v0:T:{body}", "v1:T:{body}",
-    "I.T.{body}", "IT{body}", "I:T:{body}", "T.I.{body}", "I.{body}", "I{body}", "{url}{body}",
-    "{method}{url}{body}", "{method}{url}{body}T", "T{method}{url}{body}", "{url}.{body}",
-    "{url}T{body}", "{sorted_form}", "{url}{sorted_form}",
+    "{body}",
+    "T.{body}",
+    "T{body}",
+    "T:{body}",
+    "{body}T",
+    "{body}.T",
+    "v0:T:{body}",
+    "v1:T:{body}",
+    "I.T.{body}",
+    "IT{body}",
+    "I:T:{body}",
+    "T.I.{body}",
+    "I.{body}",
+    "I{body}",
+    "{url}{body}",
+    "{method}{url}{body}",
+    "{method}{url}{body}T",
+    "T{method}{url}{body}",
+    "{url}.{body}",
+    "{url}T{body}",
+    "{sorted_form}",
+    "{url}{sorted_form}",
 ];
 
 /// Other contents, with times and ids from wherever they may stand.

@@ -50,11 +50,16 @@ pub(super) fn time(case: &Case, search: &mut Search<'_>, visit: &mut Visit<'_>) 
     }
     let mut unjudged = case.clone();
     set_clock(&mut unjudged, |clock| clock.signed = false);
-    let said = format!("authentic, but its timestamp is not {}: see what the provider sends there", clock.unit);
+    let said = format!(
+        "authentic, but its timestamp is not {}: see what the provider sends there",
+        clock.unit
+    );
     visit(search, unjudged, Change::new(Cause::TimeFormat, said))?;
     for (name, value) in values(case).into_iter().filter(|(_, value)| is_time(value)) {
         let place = clock.from.as_ref().map_or(case.scheme.from.to_string(), ToString::to_string);
-        let said = format!("authentic, but its timestamp stands in header:{name} and not in {place}: set `timestamp.from`, and ask who renames it");
+        let said = format!(
+            "authentic, but its timestamp stands in header:{name} and not in {place}: set `timestamp.from`, and ask who renames it"
+        );
         let mut changed = case.clone();
         match &clock.from {
             Some(field) if field.put(&mut changed.received, &value).is_err() => continue,
@@ -93,7 +98,9 @@ pub(super) fn covered(case: &Case, search: &mut Search<'_>, visit: &mut Visit<'_
             if field.put(&mut changed.received, &value).is_err() {
                 continue;
             }
-            let said = format!("authentic, but what {field} should hold stands in header:{name}: correct the source's settings, or ask who renames it");
+            let said = format!(
+                "authentic, but what {field} should hold stands in header:{name}: correct the source's settings, or ask who renames it"
+            );
             visit(search, changed, Change::new(cause, said))?;
         }
     }
@@ -110,7 +117,9 @@ pub(super) fn places(case: &Case, search: &mut Search<'_>, visit: &mut Visit<'_>
             if *wanted == Field::Header(name.clone()) || tokens(&text).is_empty() {
                 continue;
             }
-            let said = format!("the right signature stands in header:{name}, and this source looks in {wanted}: set `signature.from`, and ask who renames it");
+            let said = format!(
+                "the right signature stands in header:{name}, and this source looks in {wanted}: set `signature.from`, and ask who renames it"
+            );
             if let Some(changed) = with(case, &text) {
                 visit(search, changed, Change::new(Cause::SignatureHeader, said))?;
             }
@@ -132,8 +141,19 @@ fn forms(
     let Some(encoding) = case.scheme.encodings.first() else { return Flow::Continue(()) };
     let wanted = &case.scheme.from;
     let change = || match header {
-        Some(name) => Change::new(Cause::SignatureHeader, format!("the right signature stands in header:{name}, written in another way, and this source looks in {wanted}: is this the right preset?")),
-        None => Change::new(Cause::SignatureFormat, format!("the right signature stands in {wanted}, but written in another way than `{}`: see `signature.grammar`", case.scheme.grammar.wanted())),
+        Some(name) => Change::new(
+            Cause::SignatureHeader,
+            format!(
+                "the right signature stands in header:{name}, written in another way, and this source looks in {wanted}: is this the right preset?"
+            ),
+        ),
+        None => Change::new(
+            Cause::SignatureFormat,
+            format!(
+                "the right signature stands in {wanted}, but written in another way than `{}`: see `signature.grammar`",
+                case.scheme.grammar.wanted()
+            ),
+        ),
     };
     let key = case.scheme.keys.first().and_then(|key| key.id.as_deref());
     for bytes in tokens(text) {

@@ -89,7 +89,9 @@ impl Strings {
                 '\u{8}' => out.push_str("\\b"),
                 '\u{c}' => out.push_str("\\f"),
                 '/' if matches!(self, Self::Slashes | Self::AsciiAndSlashes) => out.push_str("\\/"),
-                '<' | '>' | '&' | '\u{2028}' | '\u{2029}' if self == Self::Html => escape(c, &mut out),
+                '<' | '>' | '&' | '\u{2028}' | '\u{2029}' if self == Self::Html => {
+                    escape(c, &mut out)
+                }
                 c if c < ' ' => escape(c, &mut out),
                 c if !c.is_ascii() && matches!(self, Self::Ascii | Self::AsciiAndSlashes) => {
                     escape(c, &mut out);
@@ -316,7 +318,12 @@ mod tests {
                 Strings::AsciiAndSlashes,
                 "{\n  \"b\": [\n    1.0,\n    {},\n    [],\n    \"\\u00e9\\/<A\"\n  ],\n  \"a\": {\n    \"x\": null\n  }\n}",
             ),
-            (Layout::Compact, true, Strings::Html, r#"{"a":{"x":null},"b":[1.0,{},[],"é/\u003cA"]}"#),
+            (
+                Layout::Compact,
+                true,
+                Strings::Html,
+                r#"{"a":{"x":null},"b":[1.0,{},[],"é/\u003cA"]}"#,
+            ),
         ] {
             assert_eq!(of(layout, sorted, strings), wanted);
         }

@@ -124,7 +124,8 @@ fn change(form: &Form, reading: Reading, used: Option<Reading>) -> Change {
     let (said, word) = reading.words();
     // What the source reads in the same way differs by its form only.
     if form.cause != Cause::SecretDecoding && used == Some(reading) {
-        let sentence = format!("the secret fits {}: copy it exactly as the provider has it", form.said);
+        let sentence =
+            format!("the secret fits {}: copy it exactly as the provider has it", form.said);
         return Change::new(form.cause, sentence);
     }
     let form = if form.said.is_empty() { String::new() } else { format!(" {}", form.said) };
@@ -168,7 +169,10 @@ fn reading_of(key: &Key, own: &Mac, hash: Hash) -> Option<Reading> {
         let text = key.secret.expose();
         let stripped = text.strip_prefix("whsec_").unwrap_or(text);
         [text, stripped].into_iter().any(|text| {
-            reading.key(text).and_then(|bytes| Mac::new(hash, &bytes)).is_some_and(|m| same(&m, own))
+            reading
+                .key(text)
+                .and_then(|bytes| Mac::new(hash, &bytes))
+                .is_some_and(|m| same(&m, own))
         })
     })
 }

@@ -40,15 +40,17 @@ pub(super) fn with(case: &Case, text: &str) -> Option<Case> {
 pub(super) fn spelling(case: &Case, search: &mut Search<'_>, visit: &mut Visit<'_>) -> Flow {
     let lines = texts(case);
     let from = &case.scheme.from;
-    let mut give = |search: &mut Search<'_>, text: &str, cause: Cause, said: String| {
-        match with(case, text) {
+    let mut give =
+        |search: &mut Search<'_>, text: &str, cause: Cause, said: String| match with(case, text) {
             Some(changed) => visit(search, changed, Change::new(cause, said)),
             None => Flow::Continue(()),
-        }
-    };
+        };
     if lines.len() > 1 {
         for line in &lines {
-            let said = format!("{from} stands {} times, and one of them fits: the sender or a proxy repeats it; lines = \"all\" takes each", lines.len());
+            let said = format!(
+                "{from} stands {} times, and one of them fits: the sender or a proxy repeats it; lines = \"all\" takes each",
+                lines.len()
+            );
             give(search, line, Cause::SignatureRepeated, said)?;
         }
         return Flow::Continue(());
@@ -56,26 +58,40 @@ pub(super) fn spelling(case: &Case, search: &mut Search<'_>, visit: &mut Visit<'
     let Some(line) = lines.first() else { return Flow::Continue(()) };
     for sep in [", ", ","] {
         for part in line.split(sep).take(PARTS_MAX).filter(|part| *part != line) {
-            let said = format!("{from} holds several lines that a proxy joined by a comma, and one of them fits: keep them apart, or set lines = \"all\" and a grammar of a list");
+            let said = format!(
+                "{from} holds several lines that a proxy joined by a comma, and one of them fits: keep them apart, or set lines = \"all\" and a grammar of a list"
+            );
             give(search, part.trim(), Cause::SignatureJoined, said)?;
         }
     }
     let unquoted = line.trim().trim_matches(['"', '\'']);
     for (text, cause, what) in [
-        (line.split_whitespace().collect::<String>(), Cause::SignatureWhiteSpace, "white space in it"),
+        (
+            line.split_whitespace().collect::<String>(),
+            Cause::SignatureWhiteSpace,
+            "white space in it",
+        ),
         (unquoted.to_owned(), Cause::SignatureQuoted, "quotes around it"),
-        (line.replace(' ', "+"), Cause::SignatureEscaped, "its `+` turned to blanks, as a form is decoded"),
+        (
+            line.replace(' ', "+"),
+            Cause::SignatureEscaped,
+            "its `+` turned to blanks, as a form is decoded",
+        ),
         (unescaped(line), Cause::SignatureEscaped, "percent escapes in it"),
     ] {
         if text != *line {
-            let said = format!("the signature in {from} fits, but it has {what}: have it sent as it was made");
+            let said = format!(
+                "the signature in {from} fits, but it has {what}: have it sent as it was made"
+            );
             give(search, &text, cause, said)?;
         }
     }
     if let Grammar::Plain { prefix } = &case.scheme.grammar {
         for text in other_prefixes(line, prefix) {
             let said = if prefix.is_empty() {
-                format!("the signature in {from} fits, but something stands before it that this source doesn't expect: set grammar = {{ plain = {{ prefix = … }} }}")
+                format!(
+                    "the signature in {from} fits, but something stands before it that this source doesn't expect: set grammar = {{ plain = {{ prefix = … }} }}"
+                )
             } else {
                 format!("the signature in {from} fits, but `{prefix}` doesn't stand before it")
             };
@@ -171,7 +187,9 @@ pub(super) fn cut(case: &Case) -> Option<Change> {
         let Some(expected) = scheme.expected(&case.received, key) else { continue };
         for shown in &shown {
             let both = shown.len().min(expected.len());
-            if both < CUT_MIN || shown.len() == expected.len() {
+            // Without its padding it isn't cut: it is written in another way.
+            let padded = shown.len() == expected.trim_end_matches('=').len();
+            if both < CUT_MIN || padded || shown.len() == expected.len() {
                 continue;
             }
             let same = shown.as_bytes()[..both].ct_eq(&expected.as_bytes()[..both]);
@@ -181,9 +199,19 @@ pub(super) fn cut(case: &Case) -> Option<Change> {
             let (from, number) = (&scheme.from, key.position + 1);
             let (is, wanted) = (shown.len(), expected.len());
             return Some(if is < wanted {
-                Change::new(Cause::SignatureCut, format!("secret number {number} is the right one, but the signature in {from} is cut: {is} of its {wanted} characters came"))
+                Change::new(
+                    Cause::SignatureCut,
+                    format!(
+                        "secret number {number} is the right one, but the signature in {from} is cut: {is} of its {wanted} characters came"
+                    ),
+                )
             } else {
-                Change::new(Cause::SignatureLonger, format!("secret number {number} is the right one, but more than the signature stands in {from}: {is} characters, of which it has {wanted}"))
+                Change::new(
+                    Cause::SignatureLonger,
+                    format!(
+                        "secret number {number} is the right one, but more than the signature stands in {from}: {is} characters, of which it has {wanted}"
+                    ),
+                )
             });
         }
     }

@@ -114,8 +114,8 @@ impl<'a> Search<'a> {
     pub(super) fn run(&mut self, case: &Case) -> Option<Found> {
         let flow = self.singles(case);
         if flow.is_continue() {
-            // Only whether it is found matters; a spent effort ends here too.
-            drop(self.pairs(case));
+            // However it ends, what counts is whether something was found.
+            let (ControlFlow::Continue(()) | ControlFlow::Break(())) = self.pairs(case);
         }
         self.found.take()
     }

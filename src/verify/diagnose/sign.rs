@@ -19,11 +19,17 @@ pub(super) fn unproven(
         Code::SignatureMalformed => malformed(case, rejection),
         Code::TimestampMissing => Diagnosis::new(
             Cause::TimeMissing,
-            format!("{}, and no other header holds it: a proxy may have removed it", rejection.detail),
+            format!(
+                "{}, and no other header holds it: a proxy may have removed it",
+                rejection.detail
+            ),
         ),
         Code::IdMissing => Diagnosis::new(
             Cause::IdMissing,
-            format!("{}, and no other header holds it: a proxy may have removed it", rejection.detail),
+            format!(
+                "{}, and no other header holds it: a proxy may have removed it",
+                rejection.detail
+            ),
         ),
         Code::SignatureMismatch => mismatch(case, search),
         code => Diagnosis::new(Cause::of(code), rejection.detail.clone()),
@@ -68,7 +74,9 @@ fn mismatch(case: &Case, search: &Search<'_>) -> Diagnosis {
             _ => false,
         };
         if !case.scheme.keys.iter().any(|key| known(&key.id)) {
-            let sentence = format!("{field} names a key that is none of this source's: add it to `secrets` as \"id:key\"");
+            let sentence = format!(
+                "{field} names a key that is none of this source's: add it to `secrets` as \"id:key\""
+            );
             return Diagnosis::new(Cause::KeyId, sentence);
         }
     }
@@ -86,7 +94,9 @@ fn mismatch(case: &Case, search: &Search<'_>) -> Diagnosis {
     } else {
         "and no change of the request makes it fit either"
     };
-    let sentence = format!("{whose}, {tried}: the secret is another one (of another endpoint, account or mode?), or the body was changed in a way that can't be undone");
+    let sentence = format!(
+        "{whose}, {tried}: the secret is another one (of another endpoint, account or mode?), or the body was changed in a way that can't be undone"
+    );
     Diagnosis::new(Cause::SecretWrong, sentence)
 }
 
@@ -96,7 +106,10 @@ fn digest(case: &Case) -> Option<Diagnosis> {
     let mut without = case.clone();
     without.scheme.body_digest = None;
     without.scheme.verify(&without.received, case.received.arrived_at).ok()?;
-    let sentence = format!("the signature fits, but the body is not the one whose hash stands in {}: something on the way changed it in a way that can't be undone", digest.from);
+    let sentence = format!(
+        "the signature fits, but the body is not the one whose hash stands in {}: something on the way changed it in a way that can't be undone",
+        digest.from
+    );
     Some(Diagnosis { proven: true, ..Diagnosis::new(Cause::BodyChanged, sentence) })
 }
 
@@ -110,7 +123,10 @@ fn body(case: &Case) -> Option<Diagnosis> {
     if let Some(promised) = one("content-length").and_then(|text| text.parse::<usize>().ok())
         && promised > received.body.len()
     {
-        let sentence = format!("content-length promises {promised} bytes, and {} are here: the body was cut on its way, or lost by whoever captured it", received.body.len());
+        let sentence = format!(
+            "content-length promises {promised} bytes, and {} are here: the body was cut on its way, or lost by whoever captured it",
+            received.body.len()
+        );
         return Some(Diagnosis::new(Cause::BodyTruncated, sentence));
     }
     let packed = received.body.starts_with(b"\x1f\x8b");

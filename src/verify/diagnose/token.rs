@@ -22,7 +22,11 @@ pub(super) fn token(scheme: &TokenScheme, received: &Received, rejection: &Rejec
     let bare = shown.strip_prefix(prefix).unwrap_or(&shown);
     for (text, cause, what) in [
         (bare.to_vec(), Cause::TokenPrefix, "it stands there without its prefix"),
-        (after_blank(bare), Cause::TokenPrefix, "another word stands before it: see `token.prefix`"),
+        (
+            after_blank(bare),
+            Cause::TokenPrefix,
+            "another word stands before it: see `token.prefix`",
+        ),
         (bare.trim_ascii().to_vec(), Cause::SecretWhiteSpace, "white space stands around it"),
         (unquoted(bare), Cause::SecretQuoted, "quotes stand around it"),
         (
@@ -31,8 +35,16 @@ pub(super) fn token(scheme: &TokenScheme, received: &Received, rejection: &Rejec
             "it is percent-encoded",
         ),
         (decoded(bare), Cause::TokenEncoding, "it is encoded in base64"),
-        ([prefix, bare].concat(), Cause::TokenPrefix, "the secret here begins with the prefix, which doesn't belong to it"),
-        ([b"Bearer ", bare].concat(), Cause::TokenPrefix, "the secret here begins with `Bearer `, which doesn't belong to it"),
+        (
+            [prefix, bare].concat(),
+            Cause::TokenPrefix,
+            "the secret here begins with the prefix, which doesn't belong to it",
+        ),
+        (
+            [b"Bearer ", bare].concat(),
+            Cause::TokenPrefix,
+            "the secret here begins with `Bearer `, which doesn't belong to it",
+        ),
     ] {
         if fits(&text) {
             return found(cause, format!("{from} shows the right token, but {what}"));
@@ -46,7 +58,9 @@ pub(super) fn token(scheme: &TokenScheme, received: &Received, rejection: &Rejec
     if rejection.code == Code::SignatureMalformed {
         return Diagnosis::new(Cause::SignatureMalformed, rejection.detail.clone());
     }
-    let sentence = format!("what {from} shows is none of this source's secrets, nor one of them in another form: copy it anew on both sides");
+    let sentence = format!(
+        "what {from} shows is none of this source's secrets, nor one of them in another form: copy it anew on both sides"
+    );
     Diagnosis::new(Cause::TokenWrong, sentence)
 }
 
@@ -61,7 +75,10 @@ fn other_form(secret: &Secret, shown: &[u8], from: &Field) -> Option<Diagnosis> 
         (text.to_uppercase(), Cause::SecretCase, "has another case"),
     ] {
         if other != text && same(shown, &Secret::new(other)) {
-            return Some(found(cause, format!("{from} shows the right token, but the secret here {what}")));
+            return Some(found(
+                cause,
+                format!("{from} shows the right token, but the secret here {what}"),
+            ));
         }
     }
     None
@@ -76,11 +93,17 @@ fn elsewhere(scheme: &TokenScheme, received: &Received, rejection: &Rejection) -
     match at {
         Some((name, _)) => found(
             Cause::SignatureHeader,
-            format!("the right token stands in header:{name}, and this source looks in {}: set `token.from`", scheme.from),
+            format!(
+                "the right token stands in header:{name}, and this source looks in {}: set `token.from`",
+                scheme.from
+            ),
         ),
         None => Diagnosis::new(
             Cause::SignatureMissing,
-            format!("{}: is a token set on the provider's side? does a proxy remove it?", rejection.detail),
+            format!(
+                "{}: is a token set on the provider's side? does a proxy remove it?",
+                rejection.detail
+            ),
         ),
     }
 }
@@ -89,7 +112,10 @@ fn elsewhere(scheme: &TokenScheme, received: &Received, rejection: &Rejection) -
 pub(super) fn basic(scheme: &BasicScheme, received: &Received, rejection: &Rejection) -> Diagnosis {
     let shown = received.headers.one(AUTHORIZATION).ok().flatten().unwrap_or_default();
     if shown.is_empty() {
-        let sentence = format!("{}: some providers send it only after an answer 401 with WWW-Authenticate", rejection.detail);
+        let sentence = format!(
+            "{}: some providers send it only after an answer 401 with WWW-Authenticate",
+            rejection.detail
+        );
         return Diagnosis::new(Cause::SignatureMissing, sentence);
     }
     let encoded = after_blank(shown);
@@ -100,7 +126,8 @@ pub(super) fn basic(scheme: &BasicScheme, received: &Received, rejection: &Rejec
     }
     let credentials = decoded(&encoded);
     if fits(credentials.trim_ascii()) {
-        let sentence = "header:authorization holds the right user and password, with white space around them";
+        let sentence =
+            "header:authorization holds the right user and password, with white space around them";
         return found(Cause::SecretWhiteSpace, sentence.to_owned());
     }
     let colon = credentials.iter().position(|byte| *byte == b':');
@@ -114,14 +141,21 @@ pub(super) fn basic(scheme: &BasicScheme, received: &Received, rejection: &Rejec
         return found(Cause::TokenUser, sentence.to_owned());
     }
     match rejection.code {
-        Code::SignatureMismatch => Diagnosis::new(Cause::TokenWrong, "header:authorization holds another user and password than this source's: copy them anew on both sides"),
+        Code::SignatureMismatch => Diagnosis::new(
+            Cause::TokenWrong,
+            "header:authorization holds another user and password than this source's: copy them anew on both sides",
+        ),
         code => Diagnosis::new(Cause::of(code), rejection.detail.clone()),
     }
 }
 
 /// What stands behind the first blank.
 fn after_blank(text: &[u8]) -> Vec<u8> {
-    text.iter().position(|byte| *byte == b' ').map_or(text, |at| &text[at + 1..]).trim_ascii().to_vec()
+    text.iter()
+        .position(|byte| *byte == b' ')
+        .map_or(text, |at| &text[at + 1..])
+        .trim_ascii()
+        .to_vec()
 }
 
 fn unquoted(text: &[u8]) -> Vec<u8> {

@@ -1,0 +1,157 @@
+//! Why a source refuses a request: its own scheme by trying, and whether another provider's fits.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use chrono::{DateTime, Utc};
+
+use super::compile::scheme_with;
+use super::preset::Preset;
+use super::spec::SchemeSpec;
+use super::{Source, catalog};
+use crate::received::Received;
+use crate::secret::Secret;
+use crate::verify::diagnose::{Surroundings, diagnose};
+use crate::verify::{Cause, Code, Diagnosis, Effort};
+
+/// What other readings of a request are tried with.
+#[derive(Debug)]
+pub(super) struct Clues {
+    /// The source's.
+    pub(super) secrets: Vec<Secret>,
+    /// The registered one.
+    pub(super) url: Option<String>,
+    /// The source's.
+    pub(super) params: BTreeMap<String, Secret>,
+}
+
+/// Other providers' schemes that are tried.
+const PROVIDERS_MAX: usize = 12;
+
+/// Headers that say nothing about who sends.
+const COMMON: [&str; 4] = ["authorization", "signature", "x-signature", "x-webhook-signature"];
+
+impl Source {
+    /// Why it refuses `received` as of `now`; `None` when it doesn't.
+    ///
+    /// Pure, bounded by `effort`, and for the operator only: a sender must not be told, because
+    /// each refusal would teach a forger something. It blocks its thread meanwhile.
+    #[must_use]
+    pub fn diagnose(
+        &self,
+        received: &Received,
+        now: DateTime<Utc>,
+        effort: Effort,
+    ) -> Option<Diagnosis> {
+        if let Some(diagnosis) = self.refused_before(received) {
+            return Some(diagnosis);
+        }
+        let refused = self.admit(received.clone(), now).err()?;
+        let rejection = refused.rejection;
+        let around = Surroundings { url: self.clues.url.as_deref(), now, effort };
+        match diagnose(&self.scheme, received, &around) {
+            None => Some(match rejection.code {
+                Code::IdMissing => Diagnosis::new(
+                    Cause::EventIdMissing,
+                    format!("authentic, but {}: see `event.id`", rejection.detail),
+                ),
+                Code::BodyMalformed => Diagnosis::new(
+                    Cause::BodyMalformed,
+                    format!("authentic, but {}: see `event.format`", rejection.detail),
+                ),
+                code => Diagnosis::new(Cause::of(code), rejection.detail),
+            }),
+            Some(diagnosis) if diagnosis.proven => Some(diagnosis),
+            Some(diagnosis) => {
+                Some(self.other_provider(received, now, &diagnosis).unwrap_or(diagnosis))
+            }
+        }
+    }
+
+    /// What is refused before a byte of the body is looked at.
+    fn refused_before(&self, received: &Received) -> Option<Diagnosis> {
+        if !self.allows_method(&received.method) {
+            let wanted = self.methods.join(", ");
+            let sentence = format!("this source takes only {wanted}: is it the right path?");
+            return Some(Diagnosis::new(Cause::MethodRefused, sentence));
+        }
+        // Without an address (in a file) there is nothing to judge.
+        if received.peer.is_some() && !self.allows(received.peer) {
+            let sentence =
+                "the sender's address is not in `allow_ips`: behind a proxy, see `trusted_proxies`";
+            return Some(Diagnosis::new(Cause::SenderRefused, sentence));
+        }
+        None
+    }
+
+    /// Another provider, by whose scheme it fits or whose header it has.
+    fn other_provider(
+        &self,
+        received: &Received,
+        now: DateTime<Utc>,
+        own: &Diagnosis,
+    ) -> Option<Diagnosis> {
+        let is_there = |name: &str| received.headers.all(name).next().is_some();
+        let mine = self.scheme.headers();
+        let mut named = None;
+        let mut tried = 0;
+        for preset in catalog::all().filter(|p| Some(p.slug) != self.provider.as_deref()) {
+            let Some(spec) = &preset.source.verify else { continue };
+            let headers = headers(spec);
+            if headers.is_empty() || !headers.iter().any(|name| is_there(name)) {
+                continue;
+            }
+            tried += 1;
+            if tried > PROVIDERS_MAX {
+                break;
+            }
+            if self.fits(spec, received, now) {
+                return Some(fits_by(preset));
+            }
+            let telling = headers.iter().find(|name| {
+                is_there(name) && !COMMON.contains(&name.as_str()) && !mine.contains(*name)
+            });
+            named = named.or_else(|| telling.map(|header| looks_like(preset, header)));
+        }
+        named.filter(|_| own.cause == Cause::SignatureMissing)
+    }
+
+    fn fits(&self, spec: &SchemeSpec, received: &Received, now: DateTime<Utc>) -> bool {
+        let Some(scheme) = scheme_with(spec, &self.clues) else { return false };
+        match scheme.verify(received, now) {
+            Ok(_) => !scheme.is_unsigned(),
+            Err(rejection) => {
+                matches!(rejection.code, Code::TimestampStale | Code::TimestampFuture)
+            }
+        }
+    }
+}
+
+fn fits_by(preset: &Preset) -> Diagnosis {
+    let sentence = format!(
+        "it fits as a request of {}, by the secret of this source: set provider = \"{}\"",
+        preset.name, preset.slug
+    );
+    Diagnosis { proven: true, ..Diagnosis::new(Cause::OtherProvider, sentence) }
+}
+
+fn looks_like(preset: &Preset, header: &str) -> Diagnosis {
+    let sentence = format!(
+        "this looks like a request of {}, which signs in header:{header}: is it sent to the right path, and does this source have the right preset?",
+        preset.name
+    );
+    Diagnosis::new(Cause::OtherProvider, sentence)
+}
+
+/// The headers in which a scheme looks for proof.
+fn headers(spec: &SchemeSpec) -> BTreeSet<String> {
+    let own = spec.signature.iter().map(|signature| signature.from.as_str());
+    let token = spec.token.iter().map(|token| token.from.as_str());
+    let header = |place: &str| place.strip_prefix("header:").map(str::to_ascii_lowercase);
+    let mut found: BTreeSet<String> = own.chain(token).filter_map(header).collect();
+    let members = spec.any.iter().chain(&spec.all).flatten();
+    found.extend(members.flat_map(headers));
+    found
+}
+
+#[cfg(test)]
+mod tests;
