@@ -29,6 +29,9 @@ pub mod policy;
 pub mod reply;
 pub mod sources;
 
+#[doc(hidden)]
+pub mod hostile;
+
 mod capture;
 mod compile;
 mod sign;

@@ -1,0 +1,216 @@
+//! What must hold whatever bytes come: nothing panics, and nothing is accepted without the right
+//! secret. The fuzz target and the tests beside this file feed it; nothing else calls it.
+
+use std::sync::LazyLock;
+
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
+use entity::Name;
+
+use super::{Admitted, OnIdConflict, Source, SourceSettings, catalog, spec};
+use crate::received::{Headers, Received};
+use crate::secret::Secret;
+use crate::verify::Effort;
+use crate::verify::encoding::Encoding;
+use crate::verify::field::{Field, check_form, one_pair};
+use crate::verify::json::{self, Pointer, select::Selector};
+use crate::verify::signature::{Grammar, SIGNATURES_MAX, Signatures};
+use crate::verify::template::{Context, Template, Words};
+
+/// The secret of every source here. No input may make a signature by it.
+const SECRETS: [&str; 4] = [
+    "c2VjcmV0LW9mLXRoZS1maXhlZC1zb3VyY2VzLW9mLWhvc3RpbGU",
+    "whsec_c2VjcmV0LW9mLXRoZS1maXhlZC1zb3VyY2VzLW9mLWhvc3RpbGU",
+    "73656372657420666f7220686f7374696c6520736f7572636573",
+    "key-1:c2VjcmV0LW9mLXRoZS1maXhlZC1zb3VyY2Vz",
+];
+
+/// Schemes that no preset may have now, each with another way to read a request.
+const SPECS: [&str; 6] = [
+    r#"verify = { hmac = "sha256", signature = { from = "header:x-sig", lines = "all", encoding = ["hex", "base64", "base64url"], grammar = { kv = { sep = ",", sig = ["v1"], ts = "t" } } }, content = "{ts}.{sig:h}.{signed_headers:h}.{body}", timestamp = { unit = "s_or_ms" } }
+event = { id = "sha256(body)", format = "raw" }"#,
+    r#"verify = { hmac = "sha1", signature = { from = "header:x-sig-*", grammar = { list = { sep = " ", tag = "v1," } } }, content = "{method}{url:with_port}{header_lines:x-signed}{sorted_form}", timestamp = { from = "header:x-time", unit = "rfc3339" } }
+event = { id = ["form:id", "sha256(body)"], format = "form" }"#,
+    r#"verify = { hmac = "sha512", signature = { from = "body:/sig", encoding = "base64" }, content = "{body:/a|}{raw:/b}{?;{query:id}?}{crc32:body}" }
+event = { id = "body:/id" }"#,
+    r#"verify = { hmac = "sha384", key = { by_id = "sig" }, signature = { from = "query:sig", grammar = { keyed = { sep = "&", by = "|" } } }, content = "{target:contentful}{body}" }
+event = { id = "sha256(body)", format = "raw" }"#,
+    r#"verify = { any = [{ token = { from = "form:payload:/token", prefix = "Bearer " } }, { basic = true }, { token = "query:token" }] }
+event = { id = "sha256(body)", format = "raw" }"#,
+    r#"verify = { digest = "sha256", signature = { from = "header:x-sig", grammar = { positional = { sep = "," } } }, content = "{secret}{ts}{body}", timestamp = { unit = "ms" } }
+event = { id = "sha256(body)", format = "raw" }"#,
+];
+
+/// Names of headers that the schemes read, so that bytes find their way in.
+static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
+    let mut names: Vec<String> =
+        SOURCES.iter().flat_map(|source| source.scheme.headers()).collect();
+    for name in ["x-sig-1", "x-signed", "x-time", "content-type", "authorization", "x-other"] {
+        names.push(name.to_owned());
+    }
+    names.sort();
+    names.dedup();
+    names
+});
+
+static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| {
+    let own = SPECS.iter().filter_map(|text| toml::from_str(text).ok());
+    let presets = catalog::all().map(|preset| preset.source.clone());
+    own.chain(presets).filter_map(|spec| source(&spec)).collect()
+});
+
+/// The source of this spec, with the first of the secrets that it takes.
+fn source(spec: &spec::SourceSpec) -> Option<Source> {
+    SECRETS.iter().find_map(|secret| {
+        let settings = SourceSettings {
+            name: Name::new("hostile").ok()?,
+            provider: None,
+            path: "/in/hostile".to_owned(),
+            spec: spec.clone(),
+            secrets: vec![Secret::new((*secret).to_owned())],
+            tolerance: None,
+            max_body: 1 << 20,
+            allow_ips: Vec::new(),
+            rate_limit: None,
+            on_id_conflict: OnIdConflict::Flag,
+            conflict_ignore: Vec::new(),
+            dedupe_group: None,
+            public_url: Some("https://hooks.example.com/in/hostile".to_owned()),
+            params: std::collections::BTreeMap::new(),
+        };
+        Source::compile(settings).ok()
+    })
+}
+
+/// How many sources judge each request.
+#[must_use]
+pub fn sources() -> usize {
+    SOURCES.len()
+}
+
+/// Reads `bytes` as everything that can be read, and as a request to every source. Fails with what
+/// doesn't hold; panics where a reader does.
+pub fn judge(bytes: &[u8], now: DateTime<Utc>) -> Result<(), String> {
+    let request = request(bytes, now);
+    read(bytes, &request)?;
+    for source in SOURCES.iter() {
+        if let Ok(Admitted::Event(_)) = source.admit(request.clone(), now) {
+            return Err(format!("accepted without a secret: {request:?} by {source:?}"));
+        }
+    }
+    // Dear, so only one of them is asked why.
+    let chosen = usize::from(bytes.last().copied().unwrap_or_default());
+    if let Some(source) = SOURCES.get(chosen % SOURCES.len().max(1)) {
+        let effort = Effort { bytes: 1 << 20, trials: 100 };
+        if let Some(found) = source.diagnose(&request, now, effort)
+            && found.proven
+            && found.sentence.contains("secret of this source made")
+        {
+            return Err(format!("called authentic without a secret: {request:?}: {found}"));
+        }
+    }
+    Ok(())
+}
+
+/// A request: a byte for the method, a line for the query, lines of headers (a byte for the name), an
+/// empty line, the body.
+fn request(bytes: &[u8], now: DateTime<Utc>) -> Received {
+    let (first, mut rest) = bytes.split_first().map_or((0, bytes), |(first, rest)| (*first, rest));
+    let mut line = || {
+        let end = rest.iter().position(|byte| *byte == b'\n').unwrap_or(rest.len());
+        let line = &rest[..end];
+        rest = rest.get(end + 1..).unwrap_or_default();
+        line
+    };
+    let target = format!("/in/hostile?{}", String::from_utf8_lossy(line()));
+    let mut headers = Headers::new();
+    for header in std::iter::from_fn(|| Some(line()).filter(|line| !line.is_empty())).take(64) {
+        let Some((name, value)) = header.split_first() else { break };
+        if let Some(name) = NAMES.get(usize::from(*name) % NAMES.len().max(1)) {
+            headers.push(name, value);
+        }
+    }
+    Received {
+        method: ["POST", "GET", "PUT"]
+            .get(usize::from(first) % 3)
+            .map_or("POST", |m| *m)
+            .to_owned(),
+        target,
+        headers,
+        body: Bytes::copy_from_slice(rest),
+        peer: None,
+        arrived_at: now,
+    }
+}
+
+/// Every reader by itself.
+fn read(bytes: &[u8], request: &Received) -> Result<(), String> {
+    let text = String::from_utf8_lossy(bytes);
+    for encoding in [Encoding::Hex, Encoding::Base64, Encoding::Base64Url] {
+        if let Some(decoded) = encoding.decode(bytes) {
+            let again = encoding.encode(&decoded);
+            if !again.as_bytes().eq_ignore_ascii_case(bytes) {
+                return Err(format!("{bytes:?} and {again} are one value in {encoding:?}"));
+            }
+        }
+    }
+    for grammar in grammars() {
+        let mut out = Signatures::default();
+        if grammar.read(bytes, &mut out).is_ok() && out.encoded.len() > SIGNATURES_MAX {
+            return Err(format!("{} signatures by {grammar:?}", out.encoded.len()));
+        }
+    }
+    let words = Words { url: Some("https://hooks.example.com/"), params: None };
+    if let Ok(template) = Template::parse(&text, &words) {
+        let context =
+            Context { part: &request.body, ts: Some(b"1"), id: Some(b"2"), ..Context::default() };
+        survived(template.resolve(request, &context));
+    }
+    if let Ok(field) = Field::parse(&text) {
+        survived(field.read(request));
+    }
+    if check_form(bytes).is_ok()
+        && matches!(one_pair(bytes, "a"), Ok(Some(v)) if v.len() > bytes.len() * 3)
+    {
+        return Err("a form's value is longer than the form".to_owned());
+    }
+    documents(bytes, &text)
+}
+
+fn documents(bytes: &[u8], text: &str) -> Result<(), String> {
+    let ours = Pointer::parse("/a/0").and_then(|pointer| {
+        json::scan(bytes, &[&pointer]).map(|_| ()).map_err(|error| error.to_string())
+    });
+    // What we call JSON, others must call JSON: they will parse what we passed on.
+    if ours.is_ok() && serde_json::from_slice::<serde::de::IgnoredAny>(bytes).is_err() {
+        return Err(format!("not JSON, and read as JSON: {text:?}"));
+    }
+    if let Ok(pointer) = Pointer::parse(text) {
+        survived(json::scan(br#"{"a":[{"b":1}]}"#, &[&pointer]));
+    }
+    if let Ok(selector) = Selector::parse("/a/*")
+        && let Ok(selection) = selector.select(bytes)
+        && selection.parts.iter().any(|part| bytes.get(part.span.clone()).is_none())
+    {
+        return Err(format!("a part lies outside of {text:?}"));
+    }
+    survived(Selector::parse(text));
+    Ok(())
+}
+
+/// Whatever came of it: what counts is that it came back.
+fn survived<T, E>(_: Result<T, E>) {}
+
+fn grammars() -> [Grammar; 5] {
+    let text = str::to_owned;
+    [
+        Grammar::Plain { prefix: text("sha256=") },
+        Grammar::List { sep: text(" "), tag: text("v1,") },
+        Grammar::Kv { sep: text(","), sig: vec![text("v1")], ts: Some(text("t")) },
+        Grammar::Positional { sep: text(",") },
+        Grammar::Keyed { sep: text("&"), by: text("|") },
+    ]
+}
+
+#[cfg(test)]
+mod tests;

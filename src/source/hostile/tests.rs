@@ -1,0 +1,131 @@
+//! Arbitrary and nearly right bytes. `PROPTEST_CASES=100000 cargo test --lib hostile -- --nocapture` runs
+//! more of them and says how many.
+
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use proptest::prelude::*;
+
+use super::*;
+use crate::source::tests::{KEY, NOW, settings, spec};
+use crate::source::vectors::at;
+
+/// Values as signatures, times and documents are written, and some that are nothing.
+fn value() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..80),
+        "[0-9a-f]{64}".prop_map(String::into_bytes),
+        "sha256=[0-9a-fA-F]{0,70}".prop_map(String::into_bytes),
+        "t=[0-9]{0,14},v[01]=[0-9a-f]{64}(,v1=[0-9a-z=]{0,70}){0,3}".prop_map(String::into_bytes),
+        "(v[01],[A-Za-z0-9+/]{43}= ?){0,18}".prop_map(String::into_bytes),
+        "(Bearer|Basic|HMAC) [A-Za-z0-9+/=:]{0,60}".prop_map(String::into_bytes),
+        "[0-9]{10}([0-9]{3})?".prop_map(String::into_bytes),
+        "20[0-9]{2}-[01][0-9]-[0-3][0-9]T[0-9]{2}:[0-9]{2}:[0-9]{2}Z".prop_map(String::into_bytes),
+    ]
+}
+
+fn document() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        proptest::collection::vec(any::<u8>(), 0..200),
+        r#"[\[\]{}:,"0-9a-z\\.eE+ -]{0,60}"#.prop_map(String::into_bytes),
+        r#"\{("[a-c]":(1|"x"|\[\]|\{\}|null|-0\.1e5),){0,5}"id":"[a-z0-9]{1,8}"\}"#
+            .prop_map(String::into_bytes),
+        "([a-c]=[a-z0-9%+]{0,9}&?){0,6}".prop_map(String::into_bytes),
+        // Templates and pointers are read from the same bytes.
+        r"(\{(body|ts|id|method|url|header:x-sig|query:a|form:b|body:/a|raw:/b|sorted_form|\?)\}?|[.:?}]|/[a-c~01*]){0,8}"
+            .prop_map(String::into_bytes),
+    ]
+}
+
+fn request_bytes() -> impl Strategy<Value = Vec<u8>> {
+    let header = (any::<u8>(), value()).prop_map(|(name, value)| [vec![name], value].concat());
+    let headers = proptest::collection::vec(header, 0..6);
+    (any::<u8>(), "[a-z=&%0-9]{0,20}", headers, document()).prop_map(
+        |(method, query, headers, body)| {
+            let mut bytes = vec![method];
+            bytes.extend_from_slice(query.as_bytes());
+            bytes.push(b'\n');
+            for header in headers {
+                bytes.extend(header.into_iter().filter(|byte| *byte != b'\n'));
+                bytes.push(b'\n');
+            }
+            bytes.push(b'\n');
+            bytes.extend(body);
+            bytes
+        },
+    )
+}
+
+/// Runs a property as often as `PROPTEST_CASES` says, and says how often that was.
+fn run<S: Strategy>(name: &str, strategy: &S, test: impl Fn(S::Value) -> Result<(), String>) {
+    let count = AtomicU64::new(0);
+    let mut runner = proptest::test_runner::TestRunner::new(ProptestConfig {
+        failure_persistence: None,
+        ..ProptestConfig::default()
+    });
+    let result = runner.run(strategy, |value| {
+        count.fetch_add(1, Ordering::Relaxed);
+        test(value).map_err(TestCaseError::fail)
+    });
+    println!("{name}: {} cases", count.load(Ordering::Relaxed));
+    assert_eq!(result, Ok(()), "{name}");
+    assert!(count.into_inner() > 0, "{name} ran nothing");
+}
+
+#[test]
+fn no_bytes_are_accepted_and_none_panics() {
+    assert!(sources() > SPECS.len() + 5, "only {} sources", sources());
+    for text in SPECS {
+        assert!(source(&toml::from_str(text).expect("a spec")).is_some(), "{text}");
+    }
+    run("requests", &request_bytes(), |bytes| judge(&bytes, at(NOW)));
+    run("bytes", &proptest::collection::vec(any::<u8>(), 0..300), |bytes| judge(&bytes, at(NOW)));
+}
+
+#[test]
+fn documents_and_templates_of_any_bytes_are_read_without_a_panic() {
+    let empty = request(b"", at(NOW));
+    run("documents", &document(), |bytes| read(&bytes, &empty));
+    run("values", &value(), |bytes| read(&bytes, &empty));
+}
+
+const SIGNED: &str = r#"
+verify = { hmac = "sha256", signature = { from = "header:x-sig", encoding = ["hex", "base64"], grammar = { kv = { sep = ",", sig = ["v1"], ts = "t" } } }, content = "{ts}.{header:x-topic|}.{body}", timestamp = { unit = "s" } }
+event = { id = "sha256(body)", format = "raw" }
+"#;
+
+/// Whatever is done to a signed request: when it is still accepted, every signed byte is as it was.
+#[test]
+fn what_is_accepted_is_what_was_signed() {
+    let source = Source::compile(settings(spec(SIGNED), &[KEY])).expect("compiles");
+    let edit = (any::<bool>(), any::<proptest::sample::Index>(), any::<u8>(), 0..3u8);
+    let edits = proptest::collection::vec(edit, 0..4);
+    run("edits", &(document(), edits), |(body, edits)| {
+        let mut unsigned = request(b"", at(NOW));
+        unsigned.target = "/in/hostile".to_owned();
+        unsigned.body = Bytes::from(body.clone());
+        let signed = source.sign(unsigned, at(NOW), 0)?;
+        let line = signed.headers.one("x-sig").ok().flatten().unwrap_or_default().to_vec();
+        let (mut other, mut line_edited) = (body.clone(), line.clone());
+        for (in_body, index, byte, kind) in edits {
+            let place = if in_body { &mut other } else { &mut line_edited };
+            let at = index.index(place.len() + 1);
+            match kind {
+                0 => place.insert(at, byte),
+                1 if at < place.len() => drop(place.remove(at)),
+                _ if at < place.len() => place[at] = byte,
+                _ => {}
+            }
+        }
+        let mut changed = signed;
+        changed.headers.replace("x-sig", &line_edited);
+        changed.body = Bytes::from(other.clone());
+        let accepted = matches!(source.admit(changed, at(NOW)), Ok(Admitted::Event(_)));
+        if accepted && other != body {
+            return Err(format!("{body:?} was signed, and {other:?} accepted"));
+        }
+        if !accepted && other == body && line_edited == line {
+            return Err("what was not touched is refused".to_owned());
+        }
+        Ok(())
+    });
+}
