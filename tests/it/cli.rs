@@ -4,6 +4,7 @@ mod browsing;
 mod config;
 mod mending;
 mod sending;
+mod verify;
 
 use std::path::Path;
 use std::time::Duration;

@@ -67,7 +67,9 @@ fn run<S: Strategy>(name: &str, strategy: &S, test: impl Fn(S::Value) -> Result<
         test(value).map_err(TestCaseError::fail)
     });
     println!("{name}: {} cases", count.load(Ordering::Relaxed));
-    assert_eq!(result, Ok(()), "{name}");
+    if let Err(failed) = result {
+        panic!("{name}: {failed}");
+    }
     assert!(count.into_inner() > 0, "{name} ran nothing");
 }
 

@@ -23,7 +23,7 @@ impl Effort {
     /// For somebody who waits for the answer: a second or two at most.
     pub const PATIENT: Self = Self { bytes: 1024 * 1024 * 1024, trials: 20_000 };
     /// For a daemon that has other work: some tens of milliseconds.
-    pub const MODEST: Self = Self { bytes: 24 * 1024 * 1024, trials: 3_000 };
+    pub const MODEST: Self = Self { bytes: 24 * 1024 * 1024, trials: 6_000 };
 }
 
 /// What a trial costs beside the body, in bytes of MAC.

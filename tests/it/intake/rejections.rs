@@ -31,6 +31,49 @@ both_databases!(a_refused_request_is_kept_with_its_reason_and_not_its_secrets, |
     assert!(!text.contains(github().secret()), "{text}");
 });
 
+/// Who runs it learns what happened; who sends it learns nothing that it didn't before.
+both_databases!(the_cause_is_kept_with_a_refusal_and_not_told_to_the_sender, |db| async move {
+    let daemon = logged(&db, &["github"]).start().await;
+    let mut broken = github().event("d-1", "push");
+    broken.body.push(b'\n');
+    let answer = daemon.sender().send(GITHUB, &broken).await;
+    answer.assert_refused(401, "signature_mismatch");
+    let told = format!("{answer:?}");
+    assert!(!told.contains("line end") && !told.contains("newline"), "{told}");
+    let list = eventually(PATIENCE, "the rejection", || async {
+        let list = daemon.get("/api/v1/rejections?source=github").await.json();
+        list["items"].as_array().filter(|items| !items.is_empty()).cloned()
+    })
+    .await;
+    let kept = &list[0];
+    assert_eq!(kept["diagnosis"]["cause"], json!("body_newline_added"), "{kept}");
+    assert_eq!(kept["diagnosis"]["step"], json!("match"), "{kept}");
+    let detail = kept["detail"].as_str().unwrap();
+    assert!(!detail.contains('\n') && !detail.contains("body_newline_added"), "{detail}");
+    assert!(!kept.to_string().contains(github().secret()), "{kept}");
+    let id = kept["id"].as_str().unwrap();
+    let shown = daemon.run(&["rejection", "show", id]).await;
+    assert!(shown.code(0).text().contains("body_newline_added"), "{}", shown.text());
+    let listed = daemon.run(&["rejection", "list"]).await;
+    assert!(listed.code(0).text().contains("body_newline_added"), "{}", listed.text());
+});
+
+/// A flood costs a few diagnoses a second; the others are kept without one.
+both_databases!(a_flood_of_forged_requests_is_not_all_diagnosed, |db| async move {
+    let daemon = logged(&db, &["github"]).start().await;
+    let forged = github().with_secret("somebody-elses-secret").event("d-1", "push");
+    for _ in 0..20 {
+        daemon.sender().send(GITHUB, &forged).await.assert_refused(401, "signature_mismatch");
+    }
+    let kept = eventually(PATIENCE, "the rejections", || async {
+        let list = daemon.get("/api/v1/rejections?source=github&limit=100").await.json();
+        list["items"].as_array().filter(|items| items.len() == 20).cloned()
+    })
+    .await;
+    let with = kept.iter().filter(|item| item["diagnosis"]["cause"] == "secret_wrong").count();
+    assert!((1..20).contains(&with), "{with} of 20 were diagnosed");
+});
+
 both_databases!(requests_refused_for_a_wrong_secret_are_let_in_once_it_is_right, |db| async move {
     let wrong = github().with_secret("mistyped-secret-0123456789");
     let plan = |signer: &Signer| {
