@@ -290,3 +290,13 @@ fn a_diagnosis_is_kept_behind_a_detail_and_taken_off_again() {
         assert_eq!(Cause::named(cause.as_str()), Some(*cause));
     }
 }
+
+/// Scripts match on these words, so each is written down.
+#[test]
+fn every_cause_is_documented() {
+    let page = include_str!("../../../docs/operate.md");
+    for cause in Cause::ALL {
+        let entry = format!("`{cause}` {}", cause.about());
+        assert!(page.contains(&entry), "docs/operate.md lacks: {entry}");
+    }
+}
