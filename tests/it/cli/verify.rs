@@ -27,11 +27,13 @@ event = { id = "body:/id", type = "body:/type" }
 
 [sources.timed]
 secrets = [{ value = "a-key-of-more-than-sixteen-bytes" }]
+secrets_shared_with = ["plain"]
 verify = { hmac = "sha256", signature = { from = "header:x-sig" }, content = "{ts}.{body}", timestamp = { from = "header:x-time", unit = "s" } }
 event = { id = "body:/id", type = "body:/type" }
 
 [sources.square]
 secrets = [{ value = "a-key-of-more-than-sixteen-bytes" }]
+secrets_shared_with = ["plain", "timed"]
 public_url = "https://hooks.example.com/in/square"
 verify = { hmac = "sha256", signature = { from = "header:x-square-hmacsha256-signature", encoding = "base64" }, content = "{url}{body}" }
 event = { id = "body:/id" }

@@ -31,7 +31,7 @@ both_databases!(a_refused_request_is_kept_with_its_reason_and_not_its_secrets, |
     assert!(!text.contains(github().secret()), "{text}");
 });
 
-/// Who runs it learns what happened; who sends it learns nothing that it didn't before.
+// Who runs it learns what happened; who sends it learns nothing that it didn't before.
 both_databases!(the_cause_is_kept_with_a_refusal_and_not_told_to_the_sender, |db| async move {
     let daemon = logged(&db, &["github"]).start().await;
     let mut broken = github().event("d-1", "push");
@@ -58,7 +58,7 @@ both_databases!(the_cause_is_kept_with_a_refusal_and_not_told_to_the_sender, |db
     assert!(listed.code(0).text().contains("body_newline_added"), "{}", listed.text());
 });
 
-/// A flood costs a few diagnoses a second; the others are kept without one.
+// A flood costs a few diagnoses a second; the others are kept without one.
 both_databases!(a_flood_of_forged_requests_is_not_all_diagnosed, |db| async move {
     let daemon = logged(&db, &["github"]).start().await;
     let forged = github().with_secret("somebody-elses-secret").event("d-1", "push");
