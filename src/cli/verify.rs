@@ -129,7 +129,7 @@ fn text(report: &Report) -> String {
         let mark = if line.ok { "ok" } else { "FAILS" };
         grid.row([mark.to_owned(), line.step.to_owned(), line.said.clone()]);
     }
-    for event in &report.events {
+    for event in report.events.iter().filter(|event| !event.r#type.is_empty()) {
         grid.row([String::new(), "type".to_owned(), event.r#type.clone()]);
     }
     if let Some(cause) = report.cause {

@@ -148,11 +148,7 @@ pub(super) fn compile(settings: SourceSettings, strict: bool) -> Result<Source, 
             handshakes,
             reply,
             retries,
-            clues: Clues {
-                secrets: settings.secrets,
-                url: settings.public_url,
-                params: settings.params,
-            },
+            clues: Clues { secrets: settings.secrets, params: settings.params },
         }),
         _ => Err(faults.0),
     }
@@ -186,11 +182,11 @@ fn guarded(
 }
 
 /// A preset's scheme with a source's secrets, however weak they are; `None` when it can't be made.
-pub(super) fn scheme_with(spec: &SchemeSpec, clues: &Clues) -> Option<Scheme> {
+pub(super) fn scheme_with(spec: &SchemeSpec, clues: &Clues, url: Option<&str>) -> Option<Scheme> {
     let surroundings = Surroundings {
         secrets: Some(&clues.secrets),
         tolerance: None,
-        url: clues.url.as_deref(),
+        url,
         params: Some(&clues.params),
         strict: false,
     };

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use chrono::{DateTime, Utc};
 
+use super::capture::Capture;
 use super::compile::scheme_with;
 use super::preset::Preset;
 use super::spec::SchemeSpec;
@@ -18,8 +19,6 @@ use crate::verify::{Cause, Code, Diagnosis, Effort};
 pub(super) struct Clues {
     /// The source's.
     pub(super) secrets: Vec<Secret>,
-    /// The registered one.
-    pub(super) url: Option<String>,
     /// The source's.
     pub(super) params: BTreeMap<String, Secret>,
 }
@@ -47,8 +46,25 @@ impl Source {
         }
         let refused = self.admit(received.clone(), now).err()?;
         let rejection = refused.rejection;
-        let around = Surroundings { url: self.clues.url.as_deref(), now, effort };
-        match diagnose(&self.scheme, received, &around) {
+        let said = |cause: Cause| Some(Diagnosis::new(cause, rejection.detail.clone()));
+        match rejection.code {
+            Code::HandshakeRefused | Code::HandshakeClosed => return said(Cause::Handshake),
+            Code::MethodNotAllowed => {
+                let wanted = self.methods(self.path()).join(", ");
+                let sentence = format!("this source takes only {wanted}: is it the right path?");
+                return Some(Diagnosis::new(Cause::MethodRefused, sentence));
+            }
+            Code::ContentType | Code::UnknownSource => return said(Cause::of(rejection.code)),
+            _ if self.is_pending() => {
+                let sentence = "this source has no secret yet: it waits for the handshake that hands it one, so register its URL with the provider";
+                return Some(Diagnosis::new(Cause::SecretPending, sentence));
+            }
+            _ => {}
+        }
+        let around = Surroundings { url: self.public_url(), now, effort };
+        let learnt = self.capture.as_ref().map(Capture::learnt);
+        let scheme = learnt.as_ref().and_then(|learnt| learnt.scheme()).unwrap_or(&self.scheme);
+        match diagnose(scheme, received, &around) {
             None => Some(match rejection.code {
                 Code::IdMissing => Diagnosis::new(
                     Cause::EventIdMissing,
@@ -69,11 +85,6 @@ impl Source {
 
     /// What is refused before a byte of the body is looked at.
     fn refused_before(&self, received: &Received) -> Option<Diagnosis> {
-        if !self.allows_method(&received.method) {
-            let wanted = self.methods.join(", ");
-            let sentence = format!("this source takes only {wanted}: is it the right path?");
-            return Some(Diagnosis::new(Cause::MethodRefused, sentence));
-        }
         // Without an address (in a file) there is nothing to judge.
         if received.peer.is_some() && !self.allows(received.peer) {
             let sentence =
@@ -116,7 +127,9 @@ impl Source {
     }
 
     fn fits(&self, spec: &SchemeSpec, received: &Received, now: DateTime<Utc>) -> bool {
-        let Some(scheme) = scheme_with(spec, &self.clues) else { return false };
+        let Some(scheme) = scheme_with(spec, &self.clues, self.public_url.as_deref()) else {
+            return false;
+        };
         match scheme.verify(received, now) {
             Ok(_) => !scheme.is_unsigned(),
             Err(rejection) => {

@@ -87,7 +87,6 @@ impl Template {
     }
 
     /// Whether it holds the registered URL.
-    #[cfg(test)]
     pub(crate) fn has_url(&self) -> bool {
         self.parts.iter().any(|part| matches!(part, Part::Url(..) | Part::Contentful(_)))
     }

@@ -160,6 +160,7 @@ causes! {
     ContentType "content_type" Request "the source doesn't take this content type"
     SenderRefused "sender_refused" Request "the source doesn't take requests of this address"
     Precondition "precondition" Request "a value that the source demands is another one"
+    Handshake "handshake" Request "a handshake that is refused"
     RequestRefused "request_refused" Request "refused before the signature was looked at"
     SignatureMissing "signature_missing" Signature "no signature where the source expects it"
     SignatureMalformed "signature_malformed" Signature "the signature can't be read"
@@ -219,6 +220,7 @@ causes! {
     TokenPrefix "token_prefix" Match "what stands before the token"
     TokenEncoding "token_encoding" Match "the token is encoded or escaped"
     TokenUser "token_user" Match "the right password with another user"
+    SecretPending "secret_pending" Match "the source waits for a handshake that hands it its secret"
     SecretWrong "secret_wrong" Match "another secret, or a change that can't be undone"
     Stale "stale" Freshness "authentic, but old"
     Future "future" Freshness "authentic, but ahead of our clock"
@@ -247,6 +249,8 @@ impl Cause {
             Code::IdMissing => Self::IdMissing,
             Code::BodyMalformed => Self::BodyMalformed,
             Code::ContentType => Self::ContentType,
+            Code::MethodNotAllowed => Self::MethodRefused,
+            Code::HandshakeRefused | Code::HandshakeClosed => Self::Handshake,
             Code::IpDenied => Self::SenderRefused,
             Code::KeyUnavailable => Self::KeyUnavailable,
             _ => Self::RequestRefused,
