@@ -39,6 +39,15 @@ impl Source {
             Ok(Admitted::Event(verified)) => {
                 (vec![named(&verified)], verified.proof().secret, None)
             }
+            Ok(Admitted::Events(all)) => {
+                let secret = all.first().and_then(|verified| verified.proof().secret);
+                (all.iter().map(named).collect(), secret, None)
+            }
+            Ok(Admitted::Empty) => {
+                seen.push((Step::Match, "authentic".to_owned()));
+                seen.push((Step::Event, "none: it is accepted and nothing is recorded".to_owned()));
+                (Vec::new(), None, None)
+            }
             Ok(Admitted::Handshake(answer)) => {
                 seen.truncate(1);
                 let said =

@@ -94,7 +94,7 @@ pub fn judge(bytes: &[u8], now: DateTime<Utc>) -> Result<(), String> {
     let request = request(bytes, now);
     read(bytes, &request)?;
     for source in SOURCES.iter() {
-        if let Ok(Admitted::Event(_)) = source.admit(request.clone(), now) {
+        if !matches!(source.admit(request.clone(), now), Err(_) | Ok(Admitted::Handshake(_))) {
             return Err(format!("accepted without a secret: {request:?} by {source:?}"));
         }
     }

@@ -120,7 +120,7 @@ fn what_is_accepted_is_what_was_signed() {
         let mut changed = signed;
         changed.headers.replace("x-sig", &line_edited);
         changed.body = Bytes::from(other.clone());
-        let accepted = matches!(source.admit(changed, at(NOW)), Ok(Admitted::Event(_)));
+        let accepted = source.admit(changed, at(NOW)).is_ok();
         if accepted && other != body {
             return Err(format!("{body:?} was signed, and {other:?} accepted"));
         }
