@@ -37,8 +37,8 @@ pub(crate) mod scheme;
 pub(crate) mod signed;
 pub(crate) mod token;
 
-pub use keyring::{KeyWanted, Roots};
 pub use diagnose::{Cause, Diagnosis, Effort, Step};
+pub use keyring::{KeyWanted, Roots};
 pub use rejection::{Code, Rejection};
 pub use scheme::Integrity;
 

@@ -178,6 +178,7 @@ fn of_preset(
         spec: preset.source.clone(),
         secrets,
         tolerance: None,
+        on_replay: None,
         max_body: usize::MAX,
         allow_ips: Vec::new(),
         rate_limit: None,

@@ -29,6 +29,7 @@ fn source(verify: &str) -> Source {
         spec: toml::from_str(&spec).expect("a spec"),
         secrets: Vec::new(),
         tolerance: None,
+        on_replay: None,
         max_body: 1 << 20,
         allow_ips: Vec::new(),
         rate_limit: None,

@@ -67,7 +67,7 @@ pub(super) enum Kind {
 }
 
 /// Name, type, unit and help line of every figure.
-pub(super) const DESCRIPTIONS: [(&str, Kind, Option<Unit>, &str); 23] = [
+pub(super) const DESCRIPTIONS: [(&str, Kind, Option<Unit>, &str); 24] = [
     (INTAKE, Kind::Counter, None, "Requests to the public listener, by source and outcome."),
     (EVENTS, Kind::Counter, None, "Events that came, by what became of each; a batch has many."),
     (

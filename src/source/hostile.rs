@@ -69,6 +69,7 @@ fn source(spec: &spec::SourceSpec) -> Option<Source> {
             spec: spec.clone(),
             secrets: vec![Secret::new((*secret).to_owned())],
             tolerance: None,
+            on_replay: None,
             max_body: 1 << 20,
             allow_ips: Vec::new(),
             rate_limit: None,

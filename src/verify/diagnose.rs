@@ -56,7 +56,7 @@ pub(crate) fn diagnose(
         }
         Scheme::Token(token) => token::token(token, received, &rejection),
         Scheme::Basic(basic) => token::basic(basic, received, &rejection),
-        Scheme::Unsigned => plain(&rejection),
+        Scheme::Unsigned | Scheme::Jwt(_) => plain(&rejection),
         Scheme::All(members) => members
             .iter()
             .find_map(|member| diagnose(member, received, around))
