@@ -103,7 +103,7 @@ impl Source {
     ) -> Option<Diagnosis> {
         let is_there = |name: &str| received.headers.all(name).next().is_some();
         let mine = self.scheme.headers();
-        let mut named = None;
+        let (mut fitting, mut named) = (Vec::new(), Vec::new());
         let mut tried = 0;
         for preset in catalog::all().filter(|p| Some(p.slug) != self.provider.as_deref()) {
             let Some(spec) = &preset.source.verify else { continue };
@@ -116,14 +116,19 @@ impl Source {
                 break;
             }
             if self.fits(spec, received, now) {
-                return Some(fits_by(preset));
+                fitting.push(preset);
             }
             let telling = headers.iter().find(|name| {
                 is_there(name) && !COMMON.contains(&name.as_str()) && !mine.contains(*name)
             });
-            named = named.or_else(|| telling.map(|header| looks_like(preset, header)));
+            named.extend(telling.map(|header| (preset, header.clone())));
         }
-        named.filter(|_| own.cause == Cause::SignatureMissing)
+        if !fitting.is_empty() {
+            return Some(fits_by(&fitting));
+        }
+        let (_, header) = named.first().filter(|_| own.cause == Cause::SignatureMissing)?;
+        let presets: Vec<&Preset> = named.iter().map(|(preset, _)| *preset).collect();
+        Some(looks_like(&presets, header))
     }
 
     fn fits(&self, spec: &SchemeSpec, received: &Received, now: DateTime<Utc>) -> bool {
@@ -139,18 +144,26 @@ impl Source {
     }
 }
 
-fn fits_by(preset: &Preset) -> Diagnosis {
+/// Their names, as far as a sentence can hold them: several providers sign alike.
+fn names(presets: &[&Preset]) -> String {
+    presets.iter().take(6).map(|preset| preset.name.as_str()).collect::<Vec<_>>().join(" or ")
+}
+
+fn fits_by(presets: &[&Preset]) -> Diagnosis {
+    let slugs: Vec<String> =
+        presets.iter().take(6).map(|preset| format!("\"{}\"", preset.slug)).collect();
     let sentence = format!(
-        "it fits as a request of {}, by the secret of this source: set provider = \"{}\"",
-        preset.name, preset.slug
+        "it fits as a request of {}, by the secret of this source: set provider = {}",
+        names(presets),
+        slugs.join(" or ")
     );
     Diagnosis { proven: true, ..Diagnosis::new(Cause::OtherProvider, sentence) }
 }
 
-fn looks_like(preset: &Preset, header: &str) -> Diagnosis {
+fn looks_like(presets: &[&Preset], header: &str) -> Diagnosis {
     let sentence = format!(
         "this looks like a request of {}, which signs in header:{header}: is it sent to the right path, and does this source have the right preset?",
-        preset.name
+        names(presets)
     );
     Diagnosis::new(Cause::OtherProvider, sentence)
 }

@@ -56,7 +56,8 @@ pub(crate) fn diagnose(
         }
         Scheme::Token(token) => token::token(token, received, &rejection),
         Scheme::Basic(basic) => token::basic(basic, received, &rejection),
-        Scheme::Unsigned | Scheme::Jwt(_) => plain(&rejection),
+        // Its refusal names the claim that doesn't hold.
+        Scheme::Jwt(_) | Scheme::Unsigned => plain(&rejection),
         Scheme::All(members) => members
             .iter()
             .find_map(|member| diagnose(member, received, around))

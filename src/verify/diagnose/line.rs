@@ -64,14 +64,14 @@ pub(super) fn spelling(case: &Case, search: &mut Search<'_>, visit: &mut Visit<'
             give(search, part.trim(), Cause::SignatureJoined, said)?;
         }
     }
-    let unquoted = line.trim().trim_matches(['"', '\'']);
+    let unquoted = line.trim().replace(['"', '\''], "");
     for (text, cause, what) in [
         (
             line.split_whitespace().collect::<String>(),
             Cause::SignatureWhiteSpace,
             "white space in it",
         ),
-        (unquoted.to_owned(), Cause::SignatureQuoted, "quotes around it"),
+        (unquoted, Cause::SignatureQuoted, "quotes around it"),
         (
             line.replace(' ', "+"),
             Cause::SignatureEscaped,

@@ -164,6 +164,9 @@ fn signatures() -> Vec<Row> {
             set(r, "x-sig", |s| format!("{} {}", &s[..20], &s[20..]));
         }),
         row(SignatureQuoted, PLAIN, JSON, |r| set(r, "x-sig", |s| format!("\"{s}\""))),
+        row(SignatureQuoted, PLAIN, JSON, |r| {
+            set(r, "x-sig", |s| format!("sha256=\"{}\"", &s[7..]));
+        }),
         row(SignatureCut, PLAIN, JSON, |r| set(r, "x-sig", |s| s[..40].to_owned())),
         row(SignatureCut, STRIPE, JSON, |r| set(r, "x-sig", |s| s[..s.len() - 10].to_owned())),
         row(SignatureLonger, PLAIN, JSON, |r| set(r, "x-sig", |s| format!("{s}00"))),
