@@ -13,6 +13,7 @@ use ipnet::IpNet;
 
 use crate::received::Received;
 use crate::secret::Secret;
+use crate::verify::field::Field;
 use crate::verify::scheme::Scheme;
 use crate::verify::{Code, KeyWanted, Proof, Rejection, Verified};
 
@@ -274,6 +275,11 @@ impl Source {
         let path = handshake::path_of(head);
         let mut standing = self.handshakes.iter().filter(|it| it.stands_at(self, path));
         standing.any(|handshake| handshake.may_match(head))
+    }
+
+    /// Where a request that is accepted as of `now` shows its signature or token.
+    pub(crate) fn shown(&self, received: &Received, now: DateTime<Utc>) -> Vec<Field> {
+        self.scheme.shown(received, now)
     }
 
     /// Its name.

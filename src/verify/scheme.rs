@@ -133,6 +133,33 @@ impl Scheme {
         }
     }
 
+    /// Where the ways that accept this request read its signature or token.
+    pub(crate) fn shown(&self, received: &Received, now: DateTime<Utc>) -> Vec<Field> {
+        match self {
+            Self::Any(members) => members
+                .iter()
+                .filter(|member| member.verify(received, now).is_ok())
+                .flat_map(|member| member.shown(received, now))
+                .collect(),
+            Self::All(members) => {
+                members.iter().flat_map(|member| member.shown(received, now)).collect()
+            }
+            Self::Signed(scheme) => match &scheme.from {
+                From::Field(field) => vec![field.clone()],
+                From::Headers(prefix) => received
+                    .headers
+                    .iter()
+                    .filter(|(name, _)| name.starts_with(prefix.as_str()))
+                    .map(|(name, _)| Field::Header(name.to_owned()))
+                    .collect(),
+            },
+            Self::Jwt(scheme) => vec![scheme.from.clone()],
+            Self::Token(scheme) => vec![scheme.from.clone()],
+            Self::Basic(_) => vec![Field::Header(AUTHORIZATION.to_owned())],
+            Self::Unsigned => Vec::new(),
+        }
+    }
+
     /// Whether every way in yields a signed id.
     pub(crate) fn has_signed_id(&self) -> bool {
         match self {

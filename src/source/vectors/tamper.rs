@@ -7,7 +7,6 @@ use bytes::Bytes;
 use super::*;
 use crate::verify::Integrity;
 use crate::verify::field::Field;
-use crate::verify::signed::From as SignatureFrom;
 
 /// How many bytes of a long body are changed, evenly spread.
 const BODY_BYTES_MAX: usize = 2000;
@@ -43,33 +42,6 @@ fn other(byte: u8) -> u8 {
         b'z' => b'a',
         b'Z' => b'A',
         _ => byte ^ 1,
-    }
-}
-
-/// Where the scheme's leaves that accept this request show their signature or token.
-fn shown(scheme: &Scheme, request: &Received, now: i64, fields: &mut Vec<Field>) {
-    match scheme {
-        Scheme::Any(members) => members
-            .iter()
-            .filter(|member| member.verify(request, at(now)).is_ok())
-            .for_each(|member| shown(member, request, now, fields)),
-        Scheme::All(members) => {
-            members.iter().for_each(|member| shown(member, request, now, fields));
-        }
-        Scheme::Signed(signed) => match &signed.from {
-            SignatureFrom::Field(field) => fields.push(field.clone()),
-            SignatureFrom::Headers(prefix) => fields.extend(
-                request
-                    .headers
-                    .iter()
-                    .filter(|(name, _)| name.starts_with(prefix.as_str()))
-                    .map(|(name, _)| Field::Header(name.to_owned())),
-            ),
-        },
-        Scheme::Jwt(jwt) => fields.push(jwt.from.clone()),
-        Scheme::Token(token) => fields.push(token.from.clone()),
-        Scheme::Basic(_) => fields.push(Field::Header("authorization".to_owned())),
-        Scheme::Unsigned => {}
     }
 }
 
@@ -177,8 +149,7 @@ fn no_tampered_copy_is_accepted() {
             if source.scheme.integrity() == Integrity::Full {
                 bodies(&name, &source, &request, vector.now, &mut tally);
             }
-            let mut fields = Vec::new();
-            shown(&source.scheme, &request, vector.now, &mut fields);
+            let mut fields = source.scheme.shown(&request, at(vector.now));
             // Of several headers with a signature each is enough: a change of one proves nothing.
             let several = fields.len() > 1;
             fields.retain(|field| match field {
