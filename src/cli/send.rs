@@ -35,7 +35,14 @@ pub(super) struct Args {
     #[arg(long, value_name = "NAME")]
     source: Option<String>,
     /// Sign with this secret instead of the source's own
-    #[arg(long, value_name = "SECRET", env = "HOOKONCE_SEND_SECRET", hide_env_values = true)]
+    // A private key in PEM begins with hyphens.
+    #[arg(
+        long,
+        value_name = "SECRET",
+        env = "HOOKONCE_SEND_SECRET",
+        hide_env_values = true,
+        allow_hyphen_values = true
+    )]
     secret: Option<String>,
     /// A value that the preset asks for beside the secret: verify_token=…
     #[arg(long = "param", value_name = "NAME=VALUE", value_parser = pair)]

@@ -127,6 +127,11 @@ async fn presets_are_listed_and_say_what_they_cover() {
         let integrity = if provider == "gitlab-token" { "none" } else { "full" };
         assert_eq!(shown["integrity"], integrity, "{provider}: {shown}");
     }
+    let (code, page, err) = run_in(place.path(), &["provider", "list", "--markdown"]).await;
+    assert_eq!(code, 0, "{err}");
+    let file = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("docs/providers.md");
+    let written = std::fs::read_to_string(file).unwrap();
+    assert!(page == written, "docs/providers.md is not what the program says: run `make docs`");
     let (_, text, _) = run_in(place.path(), &["provider", "show", "gitlab-token"]).await;
     assert!(text.contains("body"), "it says that the token covers no body: {text}");
 }
@@ -134,7 +139,7 @@ async fn presets_are_listed_and_say_what_they_cover() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_not_built_yet_says_so_and_typos_are_helped() {
     let place = tempfile::tempdir().unwrap();
-    for verb in ["tail", "stats", "verify", "replay", "record", "man", "source", "handler"] {
+    for verb in ["tail", "stats", "replay", "record", "man", "handler"] {
         let (code, out, err) = run_in(place.path(), &[verb]).await;
         assert_eq!((code, out.as_str()), (2, ""), "{verb}: {err}");
         assert!(err.contains("not built yet"), "{verb}: {err}");
@@ -191,8 +196,13 @@ both_databases!(
         let status = daemon.run(&["migrate", "status", "-o", "json"]).await;
         assert!(!status.code(0).text().contains("false"), "{}", status.text());
         assert_eq!(fresh.number("SELECT count(*) FROM event").await, 0);
-        daemon.run(&["migrate", "down", "--yes"]).await.code(0);
-        assert_eq!(fresh.number("SELECT count(*) FROM event").await, 0, "one step only");
+        // One step at a time, until the first one takes the tables with it.
+        let steps = status.json()["items"].as_array().map_or(0, Vec::len);
+        assert!(steps >= 4, "{}", status.text());
+        for _ in 1..steps {
+            daemon.run(&["migrate", "down", "--yes"]).await.code(0);
+            assert_eq!(fresh.number("SELECT count(*) FROM event").await, 0, "one step only");
+        }
         daemon.run(&["migrate", "down", "--yes"]).await.code(0);
         assert!(fresh.try_number("SELECT count(*) FROM event").await.is_err());
     }
