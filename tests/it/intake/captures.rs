@@ -22,14 +22,10 @@ fn plan(db: &TestDatabase) -> DaemonPlan {
         .toml(
             r#"
 [sources.asana]
-verify = { hmac = "sha256", signature = { from = "header:x-hook-signature", encoding = "hex" }, content = "{body}" }
-event = { id = "sha256(body)" }
-handshake = [{ match = { method = "POST", header = { x-hook-secret = "*" } }, signed = false, capture_secret = "header:x-hook-secret", only_while = "pending", reply = { headers = { x-hook-secret = "{header.x-hook-secret}" } } }]
+provider = "asana"
 
 [sources.notion]
-verify = { hmac = "sha256", signature = { from = "header:x-notion-signature", encoding = "hex", grammar = { plain = { prefix = "sha256=" } } }, content = "{body}" }
-event = { id = "sha256(body)" }
-handshake = [{ match = { method = "POST", body = { "/verification_token" = "*" }, absent = ["header:x-notion-signature"] }, signed = false, capture_secret = "body:/verification_token", only_while = "pending", reply = {} }]
+provider = "notion"
 "#,
         )
 }

@@ -1,17 +1,16 @@
 //! Challenges of providers, request and answer: status line, headers that matter, body, and that
 //! nothing is recorded.
 
-use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use base64::Engine as _;
 use base64::prelude::BASE64_STANDARD;
 
-use super::{events, now};
+use super::events;
 use crate::both_databases;
 use crate::support::raw::{RawAnswer, RawRequest};
 use crate::support::sender::hmac;
 use crate::support::{Daemon, DaemonPlan, TestDatabase};
 
-mod posts;
+mod posted;
 
 const SECRET: &str = "0f1e2d3c4b5a69788796a5b4c3d2e1f0";
 
@@ -20,21 +19,16 @@ fn key(name: &str) -> String {
     format!("{SECRET}-{name}")
 }
 
-/// A source with one secret and these lines.
-fn source(plan: DaemonPlan, name: &str, secret: &str, lines: &str) -> DaemonPlan {
-    let own = key(name);
-    let secret = if secret == SECRET { &own } else { secret };
-    plan.toml(&format!("[sources.{name}]\nsecrets = [{{ value = {secret:?} }}]\n{lines}"))
-}
-
-fn sha256(header: &str) -> String {
-    format!(
-        "verify = {{ hmac = \"sha256\", signature = {{ from = \"header:{header}\", encoding = \"hex\" }}, content = \"{{body}}\" }}\nevent = {{ id = \"none\" }}\n"
-    )
-}
-
-fn token(place: &str) -> String {
-    format!("verify = {{ token = \"{place}\" }}\nevent = {{ id = \"none\" }}\n")
+/// Sources by presets: name, slug, secret and further lines.
+fn sources(db: &TestDatabase, all: &[(&str, &str, &str, &str)]) -> DaemonPlan {
+    let plan = DaemonPlan::on(db).server("public_url = \"https://hooks.example.com\"");
+    all.iter().fold(plan, |plan, (name, provider, secret, lines)| {
+        let own = key(name);
+        let secret = if secret.is_empty() { &own } else { *secret };
+        plan.toml(&format!(
+            "[sources.{name}]\nprovider = \"{provider}\"\nsecrets = [{{ value = {secret:?} }}]\n{lines}"
+        ))
+    })
 }
 
 /// What must come back.
@@ -62,87 +56,23 @@ fn check(name: &str, answer: &RawAnswer, want: &Want<'_>) {
     }
 }
 
-fn gets(db: &TestDatabase) -> DaemonPlan {
-    let plan = DaemonPlan::on(db);
-    let plan = source(
-        plan,
-        "meta",
-        SECRET,
-        &format!(
-            "params = {{ verify_token = \"meatyhamhock\" }}\n{}handshake = [{{ match = {{ method = \"GET\", query = {{ \"hub.mode\" = \"subscribe\", \"hub.challenge\" = \"*\" }} }}, signed = false, check = {{ \"query:hub.verify_token\" = \"{{param:verify_token}}\" }}, reply = {{ body = \"{{query.hub.challenge}}\" }} }}]\n",
-            sha256("x-hub-signature-256")
-        ),
-    );
-    let plan = source(
-        plan,
+const GETS: [(&str, &str, &str, &str); 10] = [
+    ("meta", "meta", "", "params = { verify_token = \"meatyhamhock\" }"),
+    (
         "websub",
-        SECRET,
-        &format!(
-            "params = {{ topic = \"https://www.youtube.com/xml/feeds/videos.xml?channel_id=C\" }}\n{}handshake = [{{ match = {{ method = \"GET\", query = {{ \"hub.mode\" = \"*\", \"hub.challenge\" = \"*\" }} }}, signed = false, check = {{ \"query:hub.topic\" = \"{{param:topic}}\" }}, refuse = 404, reply = {{ body = \"{{query.hub.challenge}}\" }} }}]\n",
-            sha256("x-hub-signature")
-        ),
-    );
-    let plan = source(
-        plan,
-        "dropbox",
-        SECRET,
-        &format!(
-            "{}handshake = [{{ match = {{ method = \"GET\", query = {{ challenge = \"*\" }} }}, signed = false, reply = {{ body = \"{{query.challenge}}\" }} }}]\n",
-            sha256("x-dropbox-signature")
-        ),
-    );
-    let plan = source(
-        plan,
-        "x",
-        "consumer-secret-of-x",
-        &format!(
-            "{}handshake = [{{ match = {{ method = \"GET\", query = {{ crc_token = \"*\" }} }}, signed = false, reply = {{ content_type = \"application/json\", body = '{{{{\"response_token\":\"sha256={{hmac:sha256:base64:query.crc_token}}\"}}}}' }} }}]\n",
-            sha256("x-twitter-webhooks-signature")
-        ),
-    );
-    let plan = source(
-        plan,
-        "okta",
-        SECRET,
-        &format!(
-            "{}handshake = [{{ match = {{ method = \"GET\", header = {{ x-okta-verification-challenge = \"*\" }} }}, reply = {{ content_type = \"application/json\", body = '{{{{\"verification\":{{json:header.x-okta-verification-challenge}}}}}}' }} }}]\n",
-            token("header:authorization")
-        ),
-    );
-    let plan = source(
-        plan,
-        "braintree",
-        "public-key:private-key-of-merchant",
-        "verify = { hmac = \"sha1\", key = { decode = \"sha1_of\", by_id = \"sig\" }, signature = { from = \"form:bt_signature\", encoding = \"hex\", grammar = { keyed = { sep = \"&\", by = \"|\" } } }, content = \"{form:bt_payload}\" }\nevent = { id = \"sha256(body)\" }\nhandshake = [{ match = { method = \"GET\", query = { bt_challenge = \"*hex{20,32}\" } }, signed = false, reply = { body = \"{key_id}|{hmac:sha1:hex:query.bt_challenge}\" } }]\n",
-    );
-    let plan = source(
-        plan,
-        "fastly",
-        SECRET,
-        &format!(
-            "params = {{ service = \"abc\" }}\n{}handshake = [{{ match = {{ method = \"GET\", path = \"/.well-known/fastly/logging/challenge\" }}, signed = false, reply = {{ body = \"{{sha256:hex:param.service}}\\n\" }} }}]\n",
-            token("header:authorization")
-        ),
-    );
-    let plan = source(
-        plan,
-        "trello",
-        SECRET,
-        &format!(
-            "{}handshake = [{{ match = {{ method = \"HEAD\" }}, signed = false, reply = {{}} }}]\n",
-            sha256("x-trello-webhook")
-        ),
-    );
-    source(
-        plan,
-        "cloudevents",
-        SECRET,
-        &format!(
-            "{}handshake = [{{ match = {{ method = \"OPTIONS\", header = {{ webhook-request-origin = \"*\" }} }}, signed = false, reply = {{ headers = {{ webhook-allowed-origin = \"{{header.webhook-request-origin}}\", webhook-allowed-rate = \"*\" }} }} }}]\n",
-            token("header:authorization")
-        ),
-    )
-}
+        "websub-youtube",
+        "",
+        "params = { topic = \"https://www.youtube.com/xml/feeds/videos.xml?channel_id=C\" }",
+    ),
+    ("dropbox", "dropbox", "", ""),
+    ("x", "x-twitter", "consumer-secret-of-x", ""),
+    ("okta", "okta", "", ""),
+    ("braintree", "braintree", "public-key:private-key-of-merchant", ""),
+    ("fastly", "fastly-logging", "", "params = { service_id = \"abc\" }"),
+    ("trello", "trello", "", ""),
+    ("cloudevents", "cloudevents-webhook", "", ""),
+    ("mailchimp", "mailchimp-marketing", "a-token-of-mailchimp", ""),
+];
 
 async fn got(daemon: &Daemon, method: &str, target: &str, headers: &[(&str, &str)]) -> RawAnswer {
     let request = headers.iter().fold(
@@ -153,7 +83,7 @@ async fn got(daemon: &Daemon, method: &str, target: &str, headers: &[(&str, &str
 }
 
 both_databases!(a_challenge_without_a_body_is_answered_as_its_provider_wants, |db| async move {
-    let daemon = gets(&db).start().await;
+    let daemon = sources(&db, &GETS).start().await;
     let meta = "/in/meta?hub.mode=subscribe&hub.challenge=1158201444&hub.verify_token=";
     let websub = "/in/websub?hub.mode=subscribe&hub.challenge=14205081840183&hub.lease_seconds=432000&hub.topic=https%3A%2F%2Fwww.youtube.com%2Fxml%2Ffeeds%2Fvideos.xml%3Fchannel_id%3D";
     let crc = BASE64_STANDARD.encode(hmac(b"consumer-secret-of-x", &[b"challenge_string"]));
@@ -206,6 +136,7 @@ both_databases!(a_challenge_without_a_body_is_answered_as_its_provider_wants, |d
             },
         ),
         ("trello", "HEAD", "/in/trello?tenant=1".to_owned(), &[], EMPTY),
+        ("mailchimp", "GET", "/in/mailchimp?token=a-token-of-mailchimp".to_owned(), &[], EMPTY),
         (
             "cloudevents",
             "OPTIONS",
@@ -232,6 +163,7 @@ both_databases!(a_challenge_without_a_body_is_answered_as_its_provider_wants, |d
         ("OPTIONS", "/in/cloudevents".to_owned(), &[], 405, "method_not_allowed"),
         ("GET", "/in/okta".to_owned(), &okta[..1], 401, "signature_missing"),
         ("GET", "/in/okta".to_owned(), &[], 405, "method_not_allowed"),
+        ("GET", "/in/mailchimp?token=another".to_owned(), &[], 401, "signature_mismatch"),
         (
             "GET",
             "/in/braintree?bt_challenge=PG5vdGlmaWNhdGlvbi8%2B".to_owned(),

@@ -1,101 +1,36 @@
-//! Challenges that come as POST, with a body.
+//! Challenges with a body.
+
+use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 
 use super::*;
+use crate::intake::now;
 
-fn posts(db: &TestDatabase, discord: &str) -> DaemonPlan {
-    let plan = DaemonPlan::on(db);
-    let plan = source(plan, "slack", SECRET, "provider = \"slack\"\n");
-    let plan = source(
-        plan,
-        "zoom",
-        SECRET,
-        "verify = { hmac = \"sha256\", signature = { from = \"header:x-zm-signature\", encoding = \"hex\", grammar = { plain = { prefix = \"v0=\" } } }, content = \"v0:{ts}:{body}\", timestamp = { from = \"header:x-zm-request-timestamp\", unit = \"s\" } }\nevent = { id = \"none\" }\nhandshake = [{ match = { body = { \"/event\" = \"endpoint.url_validation\" } }, reply = { content_type = \"application/json\", body = '{{\"plainToken\":{json:body./payload/plainToken},\"encryptedToken\":\"{hmac:sha256:hex:body./payload/plainToken}\"}}' } }]\n",
-    );
-    let plan = source(
-        plan,
-        "twitch",
-        SECRET,
-        "verify = { hmac = \"sha256\", signature = { from = \"header:twitch-eventsub-message-signature\", encoding = \"hex\", grammar = { plain = { prefix = \"sha256=\" } } }, content = \"{id}{ts}{body}\", id = \"header:twitch-eventsub-message-id\", timestamp = { from = \"header:twitch-eventsub-message-timestamp\", unit = \"rfc3339\" } }\nevent = { id = \"signed\" }\nhandshake = [{ match = { header = { twitch-eventsub-message-type = \"webhook_callback_verification\" } }, reply = { body = \"{body./challenge}\" } }]\n",
-    );
-    let ed25519 = "verify = { ed25519 = true, key = { decode = \"hex\" }, signature = { from = \"header:x-signature-ed25519\", encoding = \"hex\" }, content = \"{ts}{body}\", timestamp = { from = \"header:x-signature-timestamp\", unit = \"s\" } }\nevent = { id = \"none\" }\n";
-    let plan = source(
-        plan,
-        "interactions",
-        discord,
-        &format!(
-            "secrets_shared_with = [\"webhookevents\"]\n{ed25519}handshake = [{{ match = {{ body = {{ \"/type\" = \"1\" }} }}, reply = {{ content_type = \"application/json\", body = '{{{{\"type\":1}}}}' }} }}]\n"
-        ),
-    );
-    let plan = source(
-        plan,
-        "webhookevents",
-        discord,
-        &format!(
-            "{ed25519}handshake = [{{ match = {{ body = {{ \"/type\" = \"0\" }} }}, reply = {{ status = 204, content_type = \"application/json\", body = \"\" }} }}]\n"
-        ),
-    );
-    let plan = source(
-        plan,
-        "eventgrid",
-        SECRET,
-        &format!(
-            "{}handshake = [{{ match = {{ header = {{ aeg-event-type = \"SubscriptionValidation\" }} }}, signed = false, reply = {{ content_type = \"application/json\", body = '{{{{\"validationResponse\":{{json:body./0/data/validationCode}}}}}}' }} }}]\n",
-            token("query:key")
-        ),
-    );
-    let plan = source(
-        plan,
-        "graph",
-        SECRET,
-        &format!(
-            "content_types = [\"application/json\"]\n{}handshake = [{{ match = {{ query = {{ validationToken = \"*\" }} }}, signed = false, reply = {{ body = \"{{query.validationToken}}\" }} }}]\n",
-            token("body:/value/0/clientState")
-        ),
-    );
-    let plan = source(
-        plan,
-        "monday",
-        SECRET,
-        &format!(
-            "{}handshake = [{{ match = {{ body = {{ \"/challenge\" = \"*\" }}, absent = [\"header:authorization\"] }}, signed = false, reply = {{ content_type = \"application/json\", body = \"{{body}}\" }} }}]\n",
-            token("header:authorization")
-        ),
-    );
-    let plan = source(
-        plan,
-        "woo",
-        SECRET,
-        &format!(
-            "{}handshake = [{{ match = {{ form = {{ webhook_id = \"*\" }}, absent = [\"header:x-wc-webhook-signature\"] }}, signed = false, reply = {{}} }}]\n",
-            sha256("x-wc-webhook-signature")
-        ),
-    );
-    let plan = source(
-        plan,
-        "zendesk",
-        SECRET,
-        "verify = { hmac = \"sha256\", signature = { from = \"header:x-zendesk-webhook-signature\", encoding = \"base64\" }, content = \"{ts}{body}\", timestamp = { from = \"header:x-zendesk-webhook-signature-timestamp\", unit = \"rfc3339\" } }\nevent = { id = \"none\" }\nhandshake = [{ match = { header = { x-zendesk-webhook-signature = \"*\" } }, signed_by = \"dGhpc19zZWNyZXRfaXNfZm9yX3Rlc3Rpbmdfb25seQ==\", reply = {} }]\n",
-    );
-    let plan = source(
-        plan,
-        "mandrill",
-        SECRET,
-        "public_url = \"https://hooks.example.com/in/mandrill\"\nverify = { hmac = \"sha1\", signature = { from = \"header:x-mandrill-signature\", encoding = \"base64\" }, content = \"{url}{sorted_form}\" }\nevent = { id = \"none\" }\nhandshake = [{ match = { method = \"HEAD\" }, signed = false, reply = {} }, { match = { form = { mandrill_events = \"[]\" } }, signed_by = \"test-webhook\", reply = {} }]\n",
-    );
-    source(
-        plan,
-        "vercel",
-        SECRET,
-        &format!(
-            "params = {{ verify = \"vercel-verify-token\" }}\n{}handshake = [{{ match = {{ method = \"POST\", absent = [\"header:x-vercel-signature\"] }}, signed = false, reply = {{ headers = {{ x-vercel-verify = \"{{param.verify}}\" }} }} }}]\n",
-            sha256("x-vercel-signature")
-        ),
-    )
+const POSTS: [(&str, &str, &str, &str); 11] = [
+    ("slack", "slack", "", ""),
+    ("zoom", "zoom", "", ""),
+    ("twitch", "twitch-eventsub", "", ""),
+    ("eventgrid", "azure-event-grid", "", ""),
+    // A handshake may be of another type than the events.
+    ("graph", "microsoft-graph", "", "content_types = [\"application/json\"]"),
+    ("monday", "monday", "", ""),
+    ("woo", "woocommerce", "", ""),
+    ("zendesk", "zendesk", "", ""),
+    ("mandrill", "mandrill", "", ""),
+    ("vercel", "vercel-log-drains", "", "params = { verify_token = \"vercel-verify-token\" }"),
+    ("xero", "xero", "", ""),
+];
+
+fn plan(db: &TestDatabase, discord: &str) -> DaemonPlan {
+    let mut all = POSTS.to_vec();
+    let shared = "secrets_shared_with = [\"webhookevents\"]";
+    all.push(("interactions", "discord-interactions", discord, shared));
+    all.push(("webhookevents", "discord-webhook-events", discord, ""));
+    sources(db, &all)
 }
 
 both_databases!(a_challenge_with_a_body_is_answered_as_its_provider_wants, |db| async move {
     let discord = Ed25519KeyPair::generate().unwrap();
-    let daemon = posts(&db, &hex::encode(discord.public_key())).start().await;
+    let daemon = plan(&db, &hex::encode(discord.public_key())).start().await;
     let at = now().to_string();
     let rfc3339 = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Nanos, true);
     let post = async |name: &str, query: &str, headers: &[(&str, String)], body: &str| {
@@ -184,9 +119,10 @@ both_databases!(a_challenge_with_a_body_is_answered_as_its_provider_wants, |db| 
     let headers = [json.clone(), ("aeg-event-type", "SubscriptionValidation".to_owned())];
     check(
         "eventgrid",
-        &post("eventgrid", "", &headers, body).await,
+        &post("eventgrid", &format!("?token={}", key("eventgrid")), &headers, body).await,
         &Want { body: r#"{"validationResponse":"512d38b6-\"x\""}"#, ..JSON },
     );
+    assert_eq!(post("eventgrid", "", &headers, body).await.status, 401);
 
     let query = "?validationToken=Validation%3a+Testing+client+application+reachability+for+subscription+Request-Id%3a+aa";
     let headers = [("content-type", "text/plain; charset=utf-8".to_owned())];
@@ -228,11 +164,26 @@ both_databases!(a_challenge_with_a_body_is_answered_as_its_provider_wants, |db| 
 
     let want = Want { headers: &[("x-vercel-verify", "vercel-verify-token")], ..EMPTY };
     check("vercel", &post("vercel", "", std::slice::from_ref(&json), "[]").await, &want);
+    let headers = [json.clone(), ("x-vercel-signature", "00".repeat(20))];
+    assert_eq!(post("vercel", "", &headers, "[]").await.code(), "signature_mismatch");
+
+    // A batch without events, as Xero sends it to see whether we look at signatures.
+    let body =
+        r#"{"events":[],"firstEventSequence":0,"lastEventSequence":0,"entropy":"S0m3r4Nd0m"}"#;
+    let mac = BASE64_STANDARD.encode(signed("xero", &[body]));
+    let answer = post("xero", "", &[json.clone(), ("x-xero-signature", mac)], body).await;
+    assert_eq!((answer.status, answer.body.len()), (200, 0), "{answer:?}");
+    for header in ["content-type", "set-cookie"] {
+        assert_eq!(answer.head.header(header), None, "{answer:?}");
+    }
+    let wrong = [json.clone(), ("x-xero-signature", BASE64_STANDARD.encode([0; 32]))];
+    assert_eq!(post("xero", "", &wrong, body).await.status, 401);
     assert_eq!(events(&db).await, 0);
 
-    // What looks like none of them is an event.
-    let mac = hex::encode(signed("vercel", &["[]"]));
-    let headers = [json, ("x-vercel-signature", mac)];
-    assert_eq!(post("vercel", "", &headers, "[]").await.json()["status"], "accepted");
+    // What is none of them is an event.
+    let body = r#"{"event":"meeting.started","payload":{}}"#;
+    let mac = hex::encode(signed("zoom", &["v0:", &at, ":", body]));
+    let headers = [json, ("x-zm-request-timestamp", at), ("x-zm-signature", format!("v0={mac}"))];
+    assert_eq!(post("zoom", "", &headers, body).await.status, 200);
     assert_eq!(events(&db).await, 1);
 });
