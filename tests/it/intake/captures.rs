@@ -44,6 +44,15 @@ async fn shown(daemon: &Daemon, name: &str) -> serde_json::Value {
     daemon.run(&["source", "show", name, "-o", "json"]).await.json()
 }
 
+/// Waits until so many closed handshakes are kept.
+async fn wait_for_refusals(db: &TestDatabase, count: i64) {
+    let kept = "SELECT count(*) FROM rejection WHERE code = 'handshake_closed'";
+    eventually(PATIENCE, "the refusals to be kept", || async {
+        (db.try_number(kept).await.ok()? == count).then_some(())
+    })
+    .await;
+}
+
 #[track_caller]
 fn is_closed(answer: &RawAnswer) {
     assert_eq!((answer.status, answer.code().as_str()), (403, "handshake_closed"));
@@ -67,6 +76,8 @@ both_databases!(the_first_handshake_counts_and_nobody_replaces_its_secret, |db| 
     assert_eq!(hands(&daemon, SECRET).await.status, 200, "the provider's second try");
     assert_eq!(sends(&daemon, SECRET, "{}").await.json()["status"], "duplicate");
 
+    // The refusal is written behind the answer: a kill would take it along.
+    wait_for_refusals(&db, 1).await;
     // It is durable, and known before the first request after a restart.
     daemon.kill().await;
     daemon.start().await;
@@ -82,11 +93,7 @@ both_databases!(the_first_handshake_counts_and_nobody_replaces_its_secret, |db| 
     let revealed = daemon.run(&["source", "show", "asana", "--reveal", "-o", "json"]).await.json();
     assert_eq!(revealed["captured_secret"], SECRET);
     assert!(!daemon.log().contains(SECRET) && !daemon.log().contains(OTHERS));
-    let kept = "SELECT count(*) FROM rejection WHERE code = 'handshake_closed'";
-    eventually(PATIENCE, "the refusals to be kept", || async {
-        (db.try_number(kept).await.ok()? == 2).then_some(())
-    })
-    .await;
+    wait_for_refusals(&db, 2).await;
     for headers in db.bytes("SELECT headers FROM rejection WHERE code = 'handshake_closed'").await {
         assert!(!String::from_utf8_lossy(&headers).contains(OTHERS));
     }
