@@ -51,6 +51,9 @@ pub use sources::Sources;
 
 use identity::Reading;
 
+/// The largest body, in bytes, unless something else is written.
+pub const MAX_BODY: usize = 8 << 20;
+
 /// Everything that a source is made of; built by the config or by an embedder.
 #[derive(Debug, Clone)]
 pub struct SourceSettings {
@@ -84,6 +87,31 @@ pub struct SourceSettings {
     pub public_url: Option<String>,
     /// What `{param:X}` stands for in the spec.
     pub params: BTreeMap<String, Secret>,
+}
+
+impl SourceSettings {
+    /// A source of this name at `/in/<name>`, without secrets, all else as an operator gets it who
+    /// writes nothing more.
+    #[must_use]
+    pub fn new(name: Name, spec: spec::SourceSpec) -> Self {
+        Self {
+            path: format!("/in/{name}"),
+            name,
+            provider: None,
+            spec,
+            secrets: Vec::new(),
+            tolerance: None,
+            max_body: MAX_BODY,
+            allow_ips: Vec::new(),
+            rate_limit: None,
+            on_id_conflict: OnIdConflict::default(),
+            on_replay: None,
+            conflict_ignore: Vec::new(),
+            dedupe_group: None,
+            public_url: None,
+            params: BTreeMap::new(),
+        }
+    }
 }
 
 /// A configured origin, checked and ready. Built by [`Source::compile`]; shared behind an `Arc`.
@@ -347,11 +375,29 @@ impl Source {
     /// handshake at the handshake's.
     #[must_use]
     pub fn methods(&self, path: &str) -> Vec<&str> {
-        if path == self.path || !self.extra_paths().any(|extra| extra == path) {
+        if self.is_own(path) {
             return self.methods.iter().map(String::as_str).collect();
         }
-        let standing = self.handshakes.iter().filter(|it| it.path() == Some(path));
-        standing.filter_map(|handshake| handshake.method()).collect()
+        self.standing_methods(path).collect()
+    }
+
+    /// Whether it takes this method, in upper case, at this path.
+    #[must_use]
+    pub fn takes(&self, path: &str, method: &str) -> bool {
+        if self.is_own(path) {
+            return self.methods.iter().any(|taken| taken == method);
+        }
+        self.standing_methods(path).any(|taken| taken == method)
+    }
+
+    /// Whether its events come to this path, and not only a handshake.
+    fn is_own(&self, path: &str) -> bool {
+        path == self.path || !self.extra_paths().any(|extra| extra == path)
+    }
+
+    fn standing_methods(&self, path: &str) -> impl Iterator<Item = &str> {
+        let standing = self.handshakes.iter().filter(move |it| it.path() == Some(path));
+        standing.filter_map(|handshake| handshake.method())
     }
 
     /// Whether it takes requests of this sender. An unknown sender is refused where there is a list.

@@ -7,7 +7,7 @@ use chrono::Utc;
 use entity::Name;
 use hookonce::received::{Headers, Received};
 use hookonce::secret::Secret;
-use hookonce::source::{Admitted, OnIdConflict, Source, SourceSettings, catalog};
+use hookonce::source::{Admitted, Source, SourceSettings, catalog};
 use hookonce::store::{NewDelivery, NewEvent, record};
 use uuid::Uuid;
 
@@ -19,21 +19,10 @@ const BODY: usize = 2048;
 pub(crate) fn source(provider: &str) -> Source {
     let preset = catalog::get(provider).expect("a preset");
     Source::compile(SourceSettings {
-        name: Name::new(provider).expect("a name"),
         provider: Some(provider.to_owned()),
-        path: format!("/in/{provider}"),
-        spec: preset.source.clone(),
         secrets: vec![Secret::new("whsec_0123456789abcdef0123456789abcdef".to_owned())],
-        tolerance: None,
         max_body: 1 << 20,
-        allow_ips: Vec::new(),
-        rate_limit: None,
-        on_id_conflict: OnIdConflict::Flag,
-        on_replay: None,
-        conflict_ignore: Vec::new(),
-        dedupe_group: None,
-        public_url: None,
-        params: std::collections::BTreeMap::new(),
+        ..SourceSettings::new(Name::new(provider).expect("a name"), preset.source.clone())
     })
     .expect("a source")
 }

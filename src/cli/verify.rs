@@ -1,6 +1,5 @@
 //! `hookonce verify`: would this request be accepted, and if not, why? Offline, from the config.
 
-use std::collections::BTreeMap;
 use std::io::Read as _;
 use std::path::{Path, PathBuf};
 
@@ -14,7 +13,7 @@ use super::{Failure, Global, Output};
 use crate::config::did_you_mean;
 use crate::received::{Headers, Received};
 use crate::secret::Secret;
-use crate::source::{Examined, OnIdConflict, Source, SourceSettings, catalog};
+use crate::source::{Examined, Source, SourceSettings, catalog};
 
 /// A longer head is no head.
 const HEAD_MAX: u64 = 1024 * 1024;
@@ -172,21 +171,11 @@ fn of_preset(
     let Some(preset) = catalog::get(&args.source) else { return Ok(None) };
     let name = Name::new(preset.slug).map_err(|error| Failure::Usage(error.to_string()))?;
     Ok(Some(SourceSettings {
-        path: format!("/in/{name}"),
-        name,
         provider: Some(preset.slug.to_owned()),
-        spec: preset.source.clone(),
         secrets,
-        tolerance: None,
-        on_replay: None,
         max_body: usize::MAX,
-        allow_ips: Vec::new(),
-        rate_limit: None,
-        on_id_conflict: OnIdConflict::Flag,
-        conflict_ignore: Vec::new(),
-        dedupe_group: None,
         public_url: global.url().map(ToString::to_string),
-        params: BTreeMap::new(),
+        ..SourceSettings::new(name, preset.source.clone())
     }))
 }
 

@@ -161,7 +161,7 @@ impl Visit<'_> {
         let source = self.source;
         let unread = |problem| Some(Ending::Refused(problem, Some(Box::new(received.clone()))));
         let may_shake = source.may_shake(received);
-        if !may_shake && !source.methods(self.request.path()).contains(&received.method.as_str()) {
+        if !may_shake && !source.takes(self.request.path(), &received.method) {
             // A browser or a scanner: nothing in it could become an event, so it isn't kept.
             return Some(Ending::Refused(self.method_refused(), None));
         }

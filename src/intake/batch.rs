@@ -135,6 +135,9 @@ async fn commit(batch: Vec<Waiting>, parts: &RecorderParts) {
             }
             Answer::Many(to, cradles) => {
                 let each: Vec<_> = recorded.by_ref().take(cradles.len()).collect();
+                if each.len() < cradles.len() {
+                    break;
+                }
                 let all: Result<Vec<Recorded>, StoreError> = each.into_iter().collect();
                 let known = all.as_deref().unwrap_or_default();
                 let fresh = known.iter().any(|one| matches!(one, Recorded::Fresh { .. }));

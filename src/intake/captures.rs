@@ -18,6 +18,9 @@ use crate::store::{Store, StoreError};
 /// How long a replica may not know what another one captured.
 pub const POLL: Duration = Duration::from_secs(5);
 
+/// How long a request waits for a look into the database.
+const LOOK: Duration = Duration::from_secs(2);
+
 /// Looks into the database a second that refused requests may cause: anybody can send those.
 const LOOKS: NonZeroU32 = NonZeroU32::MIN.saturating_add(3);
 
@@ -102,13 +105,18 @@ impl Captures {
         if !source.captures() || self.looks.check().is_err() {
             return false;
         }
-        match self.store.captured().await {
-            Ok(captured) => teach(source, &captured),
-            Err(error) => {
+        // The sender waits: a slow database must not hold its answer up.
+        match tokio::time::timeout(LOOK, self.store.captured()).await {
+            Ok(Ok(captured)) => teach(source, &captured),
+            Ok(Err(error)) => {
                 tracing::warn!(
                     error = &error as &dyn std::error::Error,
                     "captured secrets can't be looked up"
                 );
+                false
+            }
+            Err(_) => {
+                tracing::warn!("captured secrets can't be looked up within {} s", LOOK.as_secs());
                 false
             }
         }

@@ -11,7 +11,7 @@ use super::*;
 use crate::fetch::FetchSettings;
 use crate::received::Headers;
 use crate::secret::Secret;
-use crate::source::{OnIdConflict, SourceSettings};
+use crate::source::SourceSettings;
 use crate::verify::Code;
 use crate::verify::encoding::Encoding;
 use crate::verify::generate::private_key;
@@ -23,21 +23,14 @@ use provider::Provider;
 fn source(verify: &str) -> Source {
     let spec = format!("verify = {verify}\nevent = {{ id = \"sha256(body)\" }}");
     let settings = SourceSettings {
-        name: Name::new("partner").expect("a name"),
-        provider: None,
-        path: "/in/partner".to_owned(),
-        spec: toml::from_str(&spec).expect("a spec"),
         secrets: Vec::new(),
-        tolerance: None,
-        on_replay: None,
         max_body: 1 << 20,
-        allow_ips: Vec::new(),
-        rate_limit: None,
-        on_id_conflict: OnIdConflict::Flag,
-        conflict_ignore: Vec::new(),
-        dedupe_group: None,
-        public_url: None,
         params: [("client".to_owned(), Secret::new("c\"1".to_owned()))].into(),
+
+        ..SourceSettings::new(
+            Name::new("partner").expect("a name"),
+            toml::from_str(&spec).expect("a spec"),
+        )
     };
     Source::compile(settings).expect("a source")
 }

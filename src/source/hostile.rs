@@ -7,7 +7,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use entity::Name;
 
-use super::{Admitted, OnIdConflict, Source, SourceSettings, catalog, spec};
+use super::{Admitted, Source, SourceSettings, catalog, spec};
 use crate::received::{Headers, Received};
 use crate::secret::Secret;
 use crate::verify::Effort;
@@ -63,21 +63,10 @@ static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| {
 fn source(spec: &spec::SourceSpec) -> Option<Source> {
     SECRETS.iter().find_map(|secret| {
         let settings = SourceSettings {
-            name: Name::new("hostile").ok()?,
-            provider: None,
-            path: "/in/hostile".to_owned(),
-            spec: spec.clone(),
             secrets: vec![Secret::new((*secret).to_owned())],
-            tolerance: None,
-            on_replay: None,
             max_body: 1 << 20,
-            allow_ips: Vec::new(),
-            rate_limit: None,
-            on_id_conflict: OnIdConflict::Flag,
-            conflict_ignore: Vec::new(),
-            dedupe_group: None,
             public_url: Some("https://hooks.example.com/in/hostile".to_owned()),
-            params: std::collections::BTreeMap::new(),
+            ..SourceSettings::new(Name::new("hostile").ok()?, spec.clone())
         };
         Source::compile(settings).ok()
     })

@@ -15,21 +15,9 @@ pub(super) const NOW: i64 = 1_767_225_600;
 /// Settings of a source with this spec.
 pub(super) fn settings(spec: spec::SourceSpec, secrets: &[&str]) -> SourceSettings {
     SourceSettings {
-        name: Name::new("partner").expect("a name"),
-        provider: None,
-        path: "/in/partner".to_owned(),
-        spec,
         secrets: secrets.iter().map(|text| Secret::new((*text).to_owned())).collect(),
-        tolerance: None,
         max_body: 1 << 20,
-        allow_ips: Vec::new(),
-        rate_limit: None,
-        on_id_conflict: OnIdConflict::Flag,
-        on_replay: None,
-        conflict_ignore: Vec::new(),
-        dedupe_group: None,
-        public_url: None,
-        params: std::collections::BTreeMap::new(),
+        ..SourceSettings::new(Name::new("partner").expect("a name"), spec)
     }
 }
 

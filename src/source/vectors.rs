@@ -19,25 +19,17 @@ mod tamper;
 /// A source of this preset with these secrets.
 pub(super) fn source_of(preset: &Preset, secrets: &[String], vector: Option<&Vector>) -> Source {
     let settings = SourceSettings {
-        name: Name::new("s").expect("a name"),
         provider: Some(preset.slug.to_owned()),
-        path: "/in/s".to_owned(),
-        spec: preset.source.clone(),
         secrets: secrets.iter().cloned().map(Secret::new).collect(),
-        tolerance: None,
         max_body: 1 << 20,
-        allow_ips: Vec::new(),
-        rate_limit: None,
-        on_id_conflict: OnIdConflict::Flag,
-        on_replay: None,
-        conflict_ignore: Vec::new(),
-        dedupe_group: None,
         public_url: vector.and_then(|vector| vector.public_url.clone()),
         params: vector
             .iter()
             .flat_map(|vector| &vector.params)
             .map(|(name, value)| (name.clone(), Secret::new(value.clone())))
             .collect(),
+
+        ..SourceSettings::new(Name::new("s").expect("a name"), preset.source.clone())
     };
     let compiled = match vector {
         Some(vector) if vector.weak => Source::compile_weak(settings),

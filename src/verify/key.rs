@@ -116,3 +116,11 @@ fn digest(hash: Hash, content: &Content<'_>) -> Vec<u8> {
         _ => of::<Sha256>(content),
     }
 }
+
+/// Why nothing can be signed by the secret at this position.
+pub(crate) fn no_key_to_sign(fetched: bool, position: usize) -> String {
+    if fetched {
+        return "this source fetches the provider's own key: to sign, give it a private key in PEM as its secret".to_owned();
+    }
+    format!("this source has no secret number {position} to sign with")
+}

@@ -8,7 +8,7 @@ use crate::config::Config;
 use crate::fixture::{Fixture, secrets};
 use crate::http::AdminSettings;
 use crate::secret::Secret;
-use crate::source::{OnIdConflict, Source, SourceSettings, catalog};
+use crate::source::{Source, SourceSettings, catalog};
 
 /// What to sign with and where to send to.
 pub(super) struct Target {
@@ -116,21 +116,12 @@ fn by_hand(
     };
     let name = Name::new(preset.slug).map_err(|error| Failure::Usage(error.to_string()))?;
     let mut settings = SourceSettings {
-        path: format!("/in/{name}"),
-        name,
         provider: Some(preset.slug.to_owned()),
-        spec: preset.source.clone(),
         secrets: args.secret.iter().map(|secret| Secret::new(secret.clone())).collect(),
-        tolerance: None,
         max_body: usize::MAX,
-        allow_ips: Vec::new(),
-        rate_limit: None,
-        on_id_conflict: OnIdConflict::Flag,
-        on_replay: None,
-        conflict_ignore: Vec::new(),
-        dedupe_group: None,
         public_url: Some(url.clone()),
         params: params(args).collect(),
+        ..SourceSettings::new(name, preset.source.clone())
     };
     key::stand_in(&mut settings, args.key.as_deref(), output)?;
     Ok(Target { url: url.clone(), source: compile(settings)?, admin: None })

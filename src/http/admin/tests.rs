@@ -17,7 +17,7 @@ use crate::http::{AdminSettings, Readiness, Stopper, serve_admin};
 use crate::metric::Metrics;
 use crate::received::{Headers, Received};
 use crate::secret::Secret;
-use crate::source::{Admitted, OnIdConflict, Source, SourceSettings, Sources, catalog};
+use crate::source::{Admitted, Source, SourceSettings, Sources, catalog};
 use crate::store::{
     Migrate, NewDelivery, NewEvent, NewRejection, Recorded, Retention, Store, StoreSettings, Swept,
 };
@@ -40,21 +40,13 @@ struct Admin {
 
 fn github(name: &str) -> Source {
     Source::compile(SourceSettings {
-        name: Name::new(name).expect("a name"),
         provider: Some("github".to_owned()),
-        path: format!("/in/{name}"),
-        spec: catalog::get("github").expect("a preset").source.clone(),
         secrets: vec![Secret::new("0123456789abcdef0123456789abcdef".to_owned())],
-        tolerance: None,
         max_body: 1000,
-        allow_ips: Vec::new(),
-        rate_limit: None,
-        on_id_conflict: OnIdConflict::Flag,
-        on_replay: None,
-        conflict_ignore: Vec::new(),
-        dedupe_group: None,
-        public_url: None,
-        params: std::collections::BTreeMap::new(),
+        ..SourceSettings::new(
+            Name::new(name).expect("a name"),
+            catalog::get("github").expect("a preset").source.clone(),
+        )
     })
     .expect("a source")
 }

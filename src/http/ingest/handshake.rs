@@ -1,5 +1,7 @@
 //! What a handshake asks us to do before it is answered.
 
+use std::time::Duration;
+
 use tracing::{error, warn};
 
 use super::{Ending, Visit};
@@ -8,6 +10,9 @@ use crate::intake::Capturing;
 use crate::received::Received;
 use crate::source::{Admitted, Answer, Deed};
 use crate::verify::Code;
+
+/// How long a handshake waits until the secret that it brings is durable.
+const CAPTURE_WAIT: Duration = Duration::from_secs(5);
 
 impl Visit<'_> {
     /// Does what must be done first. What can't be done now is 503: the provider tries again, and an
@@ -30,14 +35,22 @@ impl Visit<'_> {
                 }
             }
             Some(Deed::Capture(secret)) => {
-                match self.state.captures.keep(self.source, secret).await {
-                    Ok(Capturing::Done) => Ending::Handshake(Box::new(answer)),
-                    Ok(Capturing::Closed) => {
+                let keeping = self.state.captures.keep(self.source, secret);
+                // It may become durable after that: the provider's next try is answered then.
+                match tokio::time::timeout(CAPTURE_WAIT, keeping).await {
+                    Err(_) => {
+                        error!(source.name = %self.source.name(),
+                            "the secret of {} was not kept in time", self.source.name());
+                        let detail = "the secret could not be made durable in time";
+                        Ending::Failed(Problem::later("store_unavailable", 5, detail), None)
+                    }
+                    Ok(Ok(Capturing::Done)) => Ending::Handshake(Box::new(answer)),
+                    Ok(Ok(Capturing::Closed)) => {
                         let detail = "another handshake came first; see `hookonce source reopen`";
                         let problem = Problem::refused(Code::HandshakeClosed, detail.to_owned());
                         Ending::Refused(problem, None)
                     }
-                    Err(cause) => {
+                    Ok(Err(cause)) => {
                         error!(source.name = %self.source.name(),
                             error = &cause as &dyn std::error::Error,
                             "the secret of {} could not be kept", self.source.name());

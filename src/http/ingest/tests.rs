@@ -53,21 +53,10 @@ struct Door {
 fn settings(name: &str, provider: &str) -> SourceSettings {
     let preset = catalog::get(provider).expect("a preset");
     SourceSettings {
-        name: Name::new(name).expect("a name"),
         provider: Some(provider.to_owned()),
-        path: format!("/in/{name}"),
-        spec: preset.source.clone(),
         secrets: vec![Secret::new("0123456789abcdef0123456789abcdef".to_owned())],
-        tolerance: None,
         max_body: 1000,
-        allow_ips: Vec::new(),
-        rate_limit: None,
-        on_id_conflict: OnIdConflict::Flag,
-        on_replay: None,
-        conflict_ignore: Vec::new(),
-        dedupe_group: None,
-        public_url: None,
-        params: std::collections::BTreeMap::new(),
+        ..SourceSettings::new(Name::new(name).expect("a name"), preset.source.clone())
     }
 }
 

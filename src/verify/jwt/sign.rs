@@ -8,6 +8,7 @@ use super::{JwtKey, JwtScheme};
 use crate::received::Received;
 use crate::verify::digest::DigestPlace;
 use crate::verify::encoding::Encoding;
+use crate::verify::key::no_key_to_sign;
 
 /// How long a token of ours is good.
 const GOOD_FOR: TimeDelta = TimeDelta::seconds(60);
@@ -23,10 +24,7 @@ impl JwtScheme {
         fresh_id: &str,
     ) -> Result<(), String> {
         let Some(key) = self.keys.iter().find(|key| key.position == secret) else {
-            return Err(match &self.fetched {
-                Some(_) => "this source fetches the provider's own key: to sign, give it a private key in PEM as its secret".to_owned(),
-                None => format!("this source has no secret number {secret} for its token"),
-            });
+            return Err(no_key_to_sign(self.fetched.is_some(), secret));
         };
         for precondition in &self.preconditions {
             precondition.meet(received)?;

@@ -6,7 +6,7 @@ use super::{From, KeyId, SignedScheme};
 use crate::received::Received;
 use crate::verify::digest::BodyDigest;
 use crate::verify::field::{Field, spliced};
-use crate::verify::key::Key;
+use crate::verify::key::{Key, no_key_to_sign};
 use crate::verify::signature::Signatures;
 use crate::verify::template::Context;
 
@@ -21,10 +21,7 @@ impl SignedScheme {
         fresh_id: &str,
     ) -> Result<(), String> {
         let Some(key) = self.keys.iter().find(|key| key.position == secret) else {
-            return Err(match &self.fetched {
-                Some(_) => "this source fetches the provider's own key: to sign, give it a private key in PEM as its secret".to_owned(),
-                None => format!("this source has no secret number {secret} for its signature"),
-            });
+            return Err(no_key_to_sign(self.fetched.is_some(), secret));
         };
         for precondition in &self.preconditions {
             precondition.meet(received)?;

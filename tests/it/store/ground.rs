@@ -7,7 +7,7 @@ use chrono::Utc;
 use entity::{Name, TryOutcome};
 use hookonce::received::{Headers, Received};
 use hookonce::source::spec::SourceSpec;
-use hookonce::source::{Admitted, OnIdConflict, Source, SourceSettings};
+use hookonce::source::{Admitted, Source, SourceSettings};
 use hookonce::store::claim::Room;
 use hookonce::store::{
     AttemptRecord, Claimed, NewDelivery, NewEvent, Recorded, Settlement, Store, StoreError, Verdict,
@@ -29,21 +29,9 @@ pub fn source(name_text: &str) -> Source {
     )
     .unwrap();
     Source::compile(SourceSettings {
-        name: name(name_text),
-        provider: None,
-        path: format!("/in/{name_text}"),
-        spec,
         secrets: Vec::new(),
-        tolerance: None,
         max_body: 16 * 1024 * 1024,
-        allow_ips: Vec::new(),
-        rate_limit: None,
-        on_id_conflict: OnIdConflict::Flag,
-        on_replay: None,
-        conflict_ignore: Vec::new(),
-        dedupe_group: None,
-        public_url: None,
-        params: std::collections::BTreeMap::new(),
+        ..SourceSettings::new(name(name_text), spec)
     })
     .unwrap_or_else(|faults| panic!("{faults:?}"))
 }

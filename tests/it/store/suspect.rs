@@ -6,7 +6,7 @@ use bytes::Bytes;
 use chrono::Utc;
 use entity::Name;
 use hookonce::source::spec::SourceSpec;
-use hookonce::source::{OnIdConflict, OnReplay, Source, SourceSettings};
+use hookonce::source::{OnReplay, Source, SourceSettings};
 use hookonce::store::{NewDelivery, NewEvent, Recorded, Store, StoreError};
 use uuid::Uuid;
 
@@ -22,21 +22,10 @@ fn source(name: &str, on_replay: Option<OnReplay>) -> Source {
     )
     .unwrap();
     Source::compile(SourceSettings {
-        name: Name::new(name).unwrap(),
-        provider: None,
-        path: format!("/in/{name}"),
-        spec,
         secrets: vec![hookonce::secret::Secret::new(SECRET.to_owned())],
-        tolerance: None,
         max_body: 1 << 20,
-        allow_ips: Vec::new(),
-        rate_limit: None,
-        on_id_conflict: OnIdConflict::Flag,
         on_replay,
-        conflict_ignore: Vec::new(),
-        dedupe_group: None,
-        public_url: None,
-        params: std::collections::BTreeMap::new(),
+        ..SourceSettings::new(Name::new(name).unwrap(), spec)
     })
     .unwrap_or_else(|faults| panic!("{faults:?}"))
 }
