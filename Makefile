@@ -19,9 +19,10 @@ test: test-programs ## install what the tests need, then run every test on SQLit
 test-programs: ## install the programs that the tests start (Debian, as root or with sudo)
 	@scripts/install-test-programs
 
-lint: ## formatting, clippy, dependency rules, the benchmark's arithmetic
+lint: ## formatting, clippy, the documentation's links, dependency rules, the benchmark's arithmetic
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --package hookonce --lib --no-deps --locked --quiet
 	@scripts/check-dependencies
 	@scripts/bench --self-check
 

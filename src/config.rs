@@ -1,6 +1,6 @@
 //! The config: what the file may say ([`file`]) and what the program uses ([`Config`]).
 //!
-//! All defaults are decided once, in [`resolve`]; all faults are reported at once, each with its
+//! All defaults are decided once, in `resolve`; all faults are reported at once, each with its
 //! line and column. No room below imports this one: each owns its settings, and an embedder builds
 //! them without a file.
 

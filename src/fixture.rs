@@ -16,6 +16,7 @@ pub mod forge;
 mod id;
 pub mod json;
 pub mod load;
+mod parts;
 pub mod plan;
 pub mod secrets;
 pub mod sender;

@@ -3,9 +3,7 @@
 //! [`SourceSettings`] say it, [`Source::compile`] checks them and makes them quick, and
 //! [`Source::admit`] is the one door from a [`Received`] to a [`Verified`].
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use entity::Name;
@@ -28,6 +26,7 @@ pub mod handshake;
 pub mod identity;
 pub mod policy;
 pub mod reply;
+mod settings;
 pub mod sources;
 
 #[doc(hidden)]
@@ -42,77 +41,15 @@ mod tests;
 mod vectors;
 
 pub use examine::Examined;
-pub use facts::Facts;
+pub use facts::{Batch, Facts};
 pub use handshake::{Answer, Deed};
 pub use policy::{OnIdConflict, OnReplay};
 pub use preset::Preset;
 pub use reply::{OkReply, Reply};
+pub use settings::{MAX_BODY, SourceSettings};
 pub use sources::Sources;
 
 use identity::Reading;
-
-/// The largest body, in bytes, unless something else is written.
-pub const MAX_BODY: usize = 8 << 20;
-
-/// Everything that a source is made of; built by the config or by an embedder.
-#[derive(Debug, Clone)]
-pub struct SourceSettings {
-    /// Its name.
-    pub name: Name,
-    /// The preset's slug, when it has one.
-    pub provider: Option<String>,
-    /// Where it listens, such as `/in/stripe`.
-    pub path: String,
-    /// How to verify and what to read: the preset with the operator's overrides.
-    pub spec: spec::SourceSpec,
-    /// Any may match.
-    pub secrets: Vec<Secret>,
-    /// How old a signature may be; the preset's when `None`.
-    pub tolerance: Option<Duration>,
-    /// Bytes of a body.
-    pub max_body: usize,
-    /// Senders allowed; all when empty.
-    pub allow_ips: Vec<IpNet>,
-    /// Failed verifications allowed a second.
-    pub rate_limit: Option<u32>,
-    /// What to do when an id comes again with another body.
-    pub on_id_conflict: OnIdConflict,
-    /// What to do when signed bytes come again under another id; [`OnReplay::Flag`] when `None`.
-    pub on_replay: Option<OnReplay>,
-    /// JSON pointers of fields that differ between retries.
-    pub conflict_ignore: Vec<String>,
-    /// Sources with the same group share ids; the source's own name when `None`.
-    pub dedupe_group: Option<Name>,
-    /// The registered public URL of this source, for schemes that sign it.
-    pub public_url: Option<String>,
-    /// What `{param:X}` stands for in the spec.
-    pub params: BTreeMap<String, Secret>,
-}
-
-impl SourceSettings {
-    /// A source of this name at `/in/<name>`, without secrets, all else as an operator gets it who
-    /// writes nothing more.
-    #[must_use]
-    pub fn new(name: Name, spec: spec::SourceSpec) -> Self {
-        Self {
-            path: format!("/in/{name}"),
-            name,
-            provider: None,
-            spec,
-            secrets: Vec::new(),
-            tolerance: None,
-            max_body: MAX_BODY,
-            allow_ips: Vec::new(),
-            rate_limit: None,
-            on_id_conflict: OnIdConflict::default(),
-            on_replay: None,
-            conflict_ignore: Vec::new(),
-            dedupe_group: None,
-            public_url: None,
-            params: BTreeMap::new(),
-        }
-    }
-}
 
 /// A configured origin, checked and ready. Built by [`Source::compile`]; shared behind an `Arc`.
 #[derive(Debug)]
@@ -140,6 +77,7 @@ pub struct Source {
 
 /// What an accepted request is.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are events: a box would cost them more")]
 pub enum Admitted {
     /// An event, to be recorded.
     Event(Verified),
@@ -248,7 +186,11 @@ impl Source {
         }
         let learnt = self.capture.as_ref().map(capture::Capture::learnt);
         let scheme = learnt.as_ref().and_then(|learnt| learnt.scheme()).unwrap_or(&self.scheme);
-        scheme.verify(received, now)
+        let proof = scheme.verify(received, now)?;
+        if !self.reader.asks_what_is_covered() {
+            return Ok(proof);
+        }
+        Ok(proof.covering(scheme.covered(received, now)))
     }
 
     /// Verifies with the config's secrets and these from now on, in place of those that were captured

@@ -49,6 +49,8 @@ pub struct Proof {
     pub secret: Option<usize>,
     signed_id: Option<Vec<u8>>,
     claims: Option<Arc<Claims>>,
+    // Boxed: few ask, and a proof is moved often.
+    covered: Option<Box<[u8; 32]>>,
     _mint: (),
 }
 
@@ -58,7 +60,18 @@ pub(crate) type Claims = BTreeMap<String, String>;
 impl Proof {
     /// The one mint.
     pub(in crate::verify) fn mint(secret: Option<usize>, signed_id: Option<Vec<u8>>) -> Self {
-        Self { secret, signed_id, claims: None, _mint: () }
+        Self { secret, signed_id, claims: None, covered: None, _mint: () }
+    }
+
+    /// The same evidence, with the SHA-256 of what the signature covers.
+    pub(crate) fn covering(self, covered: Option<[u8; 32]>) -> Self {
+        Self { covered: covered.map(Box::new), ..self }
+    }
+
+    /// The SHA-256 of what the signature covers; `None` when that is the body and nothing else, when
+    /// nothing is covered, or when nobody asked.
+    pub(crate) fn covered(&self) -> Option<[u8; 32]> {
+        self.covered.as_deref().copied()
     }
 
     /// The same evidence, with what a verified token claims.
@@ -69,7 +82,8 @@ impl Proof {
     /// The same evidence, for another event of the same request.
     pub(crate) fn of_same_request(&self) -> Self {
         let claims = self.claims.clone();
-        Self { secret: self.secret, signed_id: self.signed_id.clone(), claims, _mint: () }
+        let (signed_id, covered) = (self.signed_id.clone(), self.covered.clone());
+        Self { secret: self.secret, signed_id, claims, covered, _mint: () }
     }
 
     /// The id that the accepting scheme signed, when it signs one. A scheme with several ways in
@@ -112,15 +126,14 @@ pub struct Identity {
     /// Why it must be stored but not dispatched, such as `duplicate_key` (a JSON key on the id's
     /// path stands twice, so that two parsers could read two ids).
     pub held: Option<&'static str>,
-    /// How a replay under another id is seen; `None` where the id is signed, or a signed time limits
-    /// how old a request may be.
+    /// How a replay under another id is seen; `None` where the id is signed.
     pub replay: Option<ReplayGuard>,
 }
 
 /// What shows that signed bytes came before, and what is done then.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ReplayGuard {
-    /// SHA-256 over the whole body.
+    /// SHA-256 over what is signed: the same signed bytes can come in several bodies.
     pub digest: [u8; 32],
     /// Whether the later one is refused and not recorded; else it is recorded and marked.
     pub reject: bool,

@@ -10,7 +10,7 @@
 //! GET  /api/v1/handlers
 //! ```
 //!
-//! Everything but the probes is behind [`super::auth`]. Lists are `{"items": […], "next_cursor": …}`,
+//! Everything but the probes is behind a token (`http::auth`). Lists are `{"items": […], "next_cursor": …}`,
 //! errors are problem documents. Whatever a parameter or a body says that isn't understood is a 400
 //! that names it: a filter that is silently dropped would show, or replay, too much.
 

@@ -165,6 +165,10 @@ impl Visit<'_> {
             // A browser or a scanner: nothing in it could become an event, so it isn't kept.
             return Some(Ending::Refused(self.method_refused(), None));
         }
+        if body::is_endless(self.request.headers()) {
+            let detail = "a request that asks for another protocol must say its Content-Length";
+            return Some(Ending::Refused(Problem::new(400, "body_malformed", detail), None));
+        }
         if !source.allows(received.peer) {
             return unread(Problem::ip_denied());
         }
@@ -327,6 +331,7 @@ impl Visit<'_> {
             _ => None,
         };
         problem.status = wanted.unwrap_or(problem.status);
+        problem.empty = reply.empty_refusals;
         problem.holding((!self.whole).then_some(self.payload))
     }
 

@@ -28,6 +28,8 @@ pub(super) struct Problem {
     pub(super) retry_after: Option<u32>,
     /// The methods that would be allowed, of a 405.
     pub(super) allow: Option<String>,
+    /// Whether the response says no more than its status: some providers want no body.
+    pub(super) empty: bool,
 }
 
 /// How it is written.
@@ -44,7 +46,8 @@ impl Problem {
     /// A problem with this status, code and detail.
     #[must_use]
     pub(super) fn new(status: u16, code: &'static str, detail: impl Into<String>) -> Self {
-        Self { status, code, detail: detail.into(), retry_after: None, allow: None }
+        let detail = detail.into();
+        Self { status, code, detail, retry_after: None, allow: None, empty: false }
     }
 
     /// Our fault, or nobody's: try again after so many seconds.
@@ -198,10 +201,13 @@ impl Problem {
             detail: &self.detail,
             code: self.code,
         };
-        // Strings and a number always serialise; an empty body would still carry the status.
-        let body = serde_json::to_vec(&document).map(Bytes::from).unwrap_or_default();
         let mut response = HttpResponse::build(status);
-        response.insert_header((CONTENT_TYPE, "application/problem+json"));
+        let mut body = Bytes::new();
+        if !self.empty {
+            // Strings and a number always serialise; an empty body would still carry the status.
+            body = serde_json::to_vec(&document).map(Bytes::from).unwrap_or_default();
+            response.insert_header((CONTENT_TYPE, "application/problem+json"));
+        }
         if let Some(seconds) = self.retry_after {
             response.insert_header((RETRY_AFTER, HeaderValue::from(seconds)));
         }

@@ -30,6 +30,9 @@ const KEPT_PER_SECOND: NonZeroU32 = NonZeroU32::new(50).unwrap();
 /// A source's ring is trimmed after this many bytes were added to it.
 const TRIM_AFTER_BYTES: i64 = 1024 * 1024;
 
+/// The largest body that is looked into: each trial goes over all of it, and meanwhile nothing is kept.
+const DIAGNOSED_BYTES_MAX: usize = 256 * 1024;
+
 /// Diagnoses a second, over all sources, and of one source: each may cost tens of milliseconds of a
 /// processor, and whoever sends forged requests would choose how many.
 const DIAGNOSED_PER_SECOND: NonZeroU32 = NonZeroU32::new(4).unwrap();
@@ -132,6 +135,9 @@ impl Doctor {
 
     /// The rejection with its diagnosis, when there is time for one.
     async fn see(&self, rejection: NewRejection, source: Arc<Source>) -> NewRejection {
+        if rejection.received.body.len() > DIAGNOSED_BYTES_MAX {
+            return rejection;
+        }
         if self.each.check_key(&rejection.source).is_err() || self.all.check().is_err() {
             return rejection;
         }

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::capture::Capture;
 use super::diagnose::Clues;
-use super::identity::{Place, Reader};
+use super::identity::{Format, Place, Reader};
 use super::spec::SchemeSpec;
 use super::{OnReplay, SourceSettings, facts};
 use super::{Source, handshake, reply};
@@ -109,6 +109,15 @@ pub(super) fn compile(settings: SourceSettings, strict: bool) -> Result<Source, 
     };
     let handshakes =
         handshake::compile(spec.handshake.as_deref().unwrap_or_default(), &around, &mut faults);
+    if let Some(reader) = &reader
+        && handshakes.iter().any(handshake::Handshake::signs_for_anybody)
+        && !reader.formats.iter().all(Format::is_document)
+    {
+        faults.push(
+            "handshake",
+            "answers anybody with an HMAC by the source's secret: `event.format` must then be json, form_field, xml or base64_xml, so that no such answer is an event's signature",
+        );
+    }
     let reply = reply::compile(spec.reply.as_ref(), &mut faults);
     if !settings.path.starts_with('/') {
         faults.push("path", format!("`{}` is not a path: it begins with `/`", settings.path));
@@ -165,7 +174,8 @@ fn guarded(
     let Some(scheme) = scheme else { return reader };
     let facts = facts::of(scheme, &reader);
     let never_dedupes = reader.id.iter().any(|place| matches!(place, Place::Never));
-    let open = facts.integrity != Integrity::None && !facts.id_signed && !facts.fresh;
+    // A signed time doesn't help: within its tolerance the same bytes come again under any id.
+    let open = facts.integrity != Integrity::None && !facts.id_signed;
     if open && !never_dedupes {
         reader.on_replay = Some(written.unwrap_or_default());
     } else if written.is_some() {
@@ -174,7 +184,7 @@ fn guarded(
                 "nothing of the body is signed, so that a replay can have any body"
             }
             (_, true) => "an id of `none` says that the same request comes again",
-            _ => "its id or a time is signed, which shows a replay",
+            _ => "its id is signed, which shows a replay",
         };
         faults.push("on_replay", format!("has no effect: {why}"));
     }

@@ -1,7 +1,7 @@
 //! What a scheme proves, derived from it: for `provider show`, and for warnings.
 
 use super::compile::{Faults, Surroundings, reader, root_scheme};
-use super::identity::{Place, Reader};
+use super::identity::{Format, Place, Reader};
 use super::spec::SourceSpec;
 use crate::verify::Integrity;
 use crate::verify::field::Field;
@@ -22,8 +22,21 @@ pub struct Facts {
     pub id_signed: bool,
     /// Where the id is, in the order of trying, such as `header:x-github-delivery`.
     pub id_places: Vec<String>,
+    /// How a request of several events is split; `None` when each request is one.
+    pub batch: Option<Batch>,
     /// Where public keys are fetched from while the source has no secrets, in a few words each.
     pub keys_from: Vec<String>,
+}
+
+/// How a batch is split, in the preset's own words.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Batch {
+    /// Pointers with `*` to the events of a JSON document.
+    pub pointers: Vec<String>,
+    /// Whether each line is an event.
+    pub lines: bool,
+    /// The form's field that holds the document, when it isn't the body itself.
+    pub form_field: Option<String>,
 }
 
 impl SourceSpec {
@@ -57,8 +70,19 @@ pub(super) fn of(scheme: &Scheme, reader: &Reader) -> Facts {
         fresh: scheme.has_clock(),
         id_signed: reader.id.iter().all(|place| is_signed(place, scheme, reader)),
         id_places: places.collect(),
+        batch: batch(reader),
         keys_from: keys_from(scheme),
     }
+}
+
+fn batch(reader: &Reader) -> Option<Batch> {
+    let split = reader.split.as_ref()?;
+    let form_field = reader.formats.iter().find_map(|format| match format {
+        Format::FormField(name) => Some(name.clone()),
+        _ => None,
+    });
+    let pointers = split.selectors.iter().map(|it| it.as_str().to_owned()).collect();
+    Some(Batch { pointers, lines: split.lines, form_field })
 }
 
 fn keys_from(scheme: &Scheme) -> Vec<String> {
@@ -106,6 +130,7 @@ fn is_signed(place: &Place, scheme: &Scheme, reader: &Reader) -> bool {
             parts.iter().all(|part| is_signed(part, scheme, reader))
         }
         Place::BodyHash | Place::Xml(..) | Place::Key(_) => scheme.integrity() == Integrity::Full,
+        Place::CoveredHash => scheme.integrity() != Integrity::None,
         Place::Never => false,
     }
 }

@@ -74,6 +74,14 @@ enum Needs {
     Published(Box<Scheme>),
 }
 
+impl Handshake {
+    /// Whether whoever asks gets something signed by the source's secret.
+    pub(super) fn signs_for_anybody(&self) -> bool {
+        let mut echoes = self.headers.iter().map(|(_, echo)| echo).chain([&self.body]);
+        matches!(self.needs, Needs::Nothing) && echoes.any(Echo::has_mac)
+    }
+}
+
 /// What must stand in a place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 enum Wanted {

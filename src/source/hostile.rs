@@ -2,6 +2,7 @@
 //! secret. The fuzz target and the tests beside this file feed it; nothing else calls it.
 
 use std::sync::LazyLock;
+use std::time::Duration;
 
 use bytes::Bytes;
 use chrono::{DateTime, Utc};
@@ -91,7 +92,7 @@ pub fn judge(bytes: &[u8], now: DateTime<Utc>) -> Result<(), String> {
     // Dear, so only one of them is asked why.
     let chosen = usize::from(bytes.last().copied().unwrap_or_default());
     if let Some(source) = SOURCES.get(chosen % SOURCES.len().max(1)) {
-        let effort = Effort { bytes: 1 << 20, trials: 100 };
+        let effort = Effort { bytes: 1 << 20, trials: 100, time: Duration::from_secs(1) };
         if let Some(found) = source.diagnose(&request, now, effort)
             && found.proven
             && found.sentence.contains("secret of this source made")

@@ -65,6 +65,14 @@ pub(super) struct Reader {
     pub(super) on_replay: Option<OnReplay>,
 }
 
+impl Reader {
+    /// Whether it asks what the signature covers.
+    pub(super) fn asks_what_is_covered(&self) -> bool {
+        self.on_replay.is_some()
+            || self.id.iter().flat_map(Place::leaves).any(|place| *place == Place::CoveredHash)
+    }
+}
+
 /// What one request is.
 pub(super) enum Reading {
     /// One event, whose body is the request's.
@@ -160,10 +168,13 @@ impl Reader {
             digest,
             held,
             replay: self.on_replay.map(|on_replay| ReplayGuard {
-                // Without fields to ignore the digest is one of the whole body.
-                digest: match self.identifying == self.pointers.len() {
-                    true => digest,
-                    false => Sha256::digest(body).into(),
+                // The same signed bytes may come in another body: beside other pairs of a form, or in
+                // another order. A part of a batch is known by its own bytes.
+                digest: match view.proof.covered().filter(|_| body == view.received.body) {
+                    Some(covered) => covered,
+                    // Without fields to ignore the digest is one of the whole body.
+                    None if self.identifying == self.pointers.len() => digest,
+                    None => Sha256::digest(body).into(),
                 },
                 reject: on_replay == OnReplay::Reject,
             }),

@@ -109,9 +109,9 @@ pub struct Vector {
     /// The answer, when it is a handshake.
     #[serde(default)]
     pub answer: Option<VectorAnswer>,
-    /// The status of the refusal, when the request must be refused.
+    /// The code of the refusal, when the request must be refused.
     #[serde(default)]
-    pub refused: Option<u16>,
+    pub refused: Option<String>,
 }
 
 /// The answer to a handshake.

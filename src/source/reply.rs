@@ -16,6 +16,8 @@ pub struct Reply {
     pub malformed: Option<u16>,
     /// The status when we are too busy or can't reach our database.
     pub overload: Option<u16>,
+    /// Whether a refusal has no body.
+    pub empty_refusals: bool,
 }
 
 /// The answer to a recorded event; what is `None` is as usual.
@@ -85,5 +87,6 @@ pub(super) fn compile(spec: Option<&ReplySpec>, faults: &mut Faults) -> Reply {
         unauthorized: spec.unauthorized,
         malformed: spec.malformed,
         overload: spec.overload,
+        empty_refusals: spec.empty_refusals == Some(true),
     }
 }

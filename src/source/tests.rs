@@ -1,5 +1,7 @@
 //! What compiling refuses, and what admitting decides beyond the vectors.
 
+use std::time::Duration;
+
 use bytes::Bytes;
 use serde::Deserialize;
 
@@ -8,6 +10,7 @@ use super::*;
 use crate::received::Headers;
 
 mod kept;
+mod once;
 
 pub(super) const KEY: &str = "a-key-of-more-than-sixteen-bytes";
 pub(super) const NOW: i64 = 1_767_225_600;

@@ -192,9 +192,8 @@ fn every_vector_is_answered_as_it_says() {
             }
         }
         Seen::Refused(rejection) => {
-            let status = source.reply().status_for(rejection.code).unwrap_or(401);
-            let wanted = vector.refused == Some(status);
-            check(name, wanted, format!("it is refused with {status}, {rejection}"));
+            let wanted = vector.refused.as_deref() == Some(rejection.code.as_str());
+            check(name, wanted, format!("it is refused: {rejection}"));
         }
     });
     assert!(faults.is_empty(), "{}", faults.join("\n"));

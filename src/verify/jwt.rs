@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use chrono::{DateTime, Utc};
 use serde_json::Value;
+use sha2::{Digest, Sha256};
 
 use super::digest::{BodyDigest, DigestPlace};
 use super::field::Field;
@@ -112,6 +113,11 @@ impl Alg {
 }
 
 impl JwtScheme {
+    /// The SHA-256 of the token of an accepted request.
+    pub(crate) fn covered(&self, received: &Received) -> Option<[u8; 32]> {
+        self.text(received).ok().map(|text| Sha256::digest(text.as_bytes()).into())
+    }
+
     /// Accepts or refuses a request as of `now`.
     ///
     /// The signature comes first, then what the token claims, then its times: "stale" always means an

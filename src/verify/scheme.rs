@@ -71,6 +71,21 @@ impl Scheme {
         }
     }
 
+    /// The SHA-256 of what an accepted request's signature covers; `None` when that is the body and
+    /// nothing else, or nothing. Of several ways in, that of the one by which it came.
+    pub(crate) fn covered(&self, received: &Received, now: DateTime<Utc>) -> Option<[u8; 32]> {
+        match self {
+            Self::Signed(scheme) => scheme.covered(received),
+            Self::Jwt(scheme) => scheme.covered(received),
+            Self::Token(_) | Self::Basic(_) | Self::Unsigned => None,
+            Self::Any(members) => members
+                .iter()
+                .find(|member| member.verify(received, now).is_ok())
+                .and_then(|member| member.covered(received, now)),
+            Self::All(members) => members.iter().find_map(|member| member.covered(received, now)),
+        }
+    }
+
     /// Makes `received` one that [`Scheme::verify`] accepts as of `now`.
     pub(crate) fn sign(
         &self,

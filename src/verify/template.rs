@@ -32,8 +32,8 @@ enum Part {
     Url(String, Spelling),
     /// Path and query as Contentful signs them; with the registered URL when there is one.
     Contentful(Option<String>),
-    /// A value; nothing when it is missing and the flag says so.
-    Field(Field, bool),
+    /// A value.
+    Field(Field, Demand),
     /// A JSON value as it stands.
     Raw(Pointer),
     /// Every pair of a form, decoded, sorted, without anything between them.
@@ -46,6 +46,16 @@ enum Part {
     HeaderLines(String),
     /// Left out when a value in it is missing.
     Optional(Vec<Part>),
+}
+
+/// What is asked of a value.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+struct Demand {
+    /// Whether nothing stands for it when it is missing.
+    or_nothing: bool,
+    /// A character that it must not hold: the one that parts it from the next value, so that the
+    /// signed bytes can be read in one way only.
+    without: Option<char>,
 }
 
 /// What a template is resolved with, beside the request itself.
@@ -101,6 +111,11 @@ impl Template {
         })
     }
 
+    /// Whether it is the body and nothing else.
+    pub(crate) fn is_bare_body(&self) -> bool {
+        self.parts == [Part::Body]
+    }
+
     /// Whether it always holds the whole body.
     pub(crate) fn has_body(&self) -> bool {
         self.parts.contains(&Part::Body)
@@ -117,13 +132,13 @@ impl Template {
     }
 
     /// Whether it holds this field, by itself or with the whole body. What is left out when it is
-    /// missing counts: who leaves it out sends another content.
+    /// missing counts: who leaves it out sends another content. No field of a sorted form is held: its
+    /// names and values stand side by side, so that another form can have the same signed bytes.
     pub(crate) fn has_field(&self, field: &Field) -> bool {
         if field.is_in_body() && self.has_body() {
             return true;
         }
         match field {
-            Field::Form(_) | Field::FormJson(..) if self.parts.contains(&Part::SortedForm) => true,
             Field::Query(_) if self.has_query() => true,
             _ => self.leaves().any(|part| match part {
                 Part::Field(other, _) => other == field || holds(other, field),
@@ -134,11 +149,12 @@ impl Template {
 
     /// The values that it names, each in its place.
     pub(super) fn fields(&self) -> Vec<&Field> {
-        let field = |part| match part {
-            &Part::Field(ref field, false) => Some(field),
-            _ => None,
-        };
-        self.leaves().filter_map(field).collect()
+        self.leaves()
+            .filter_map(|part| match part {
+                Part::Field(field, demand) if !demand.or_nothing => Some(field),
+                _ => None,
+            })
+            .collect()
     }
 
     /// The registered URL, when it holds that.

@@ -110,13 +110,21 @@ impl Direct {
         &self,
         filter: &RejectionFilter,
     ) -> Result<List<RejectionItem>, Failure> {
-        Ok(self.store.rejections(filter).await?.into())
+        let page = self.store.rejections(filter).await?;
+        let captures = self.captures().await?;
+        let sources = captures.sources();
+        let item = |rejection| convert::rejection_listed(rejection, sources);
+        Ok(List {
+            items: page.items.into_iter().map(item).collect(),
+            next_cursor: page.next_cursor,
+        })
     }
 
     pub(super) async fn rejection(&self, id: Uuid) -> Result<RejectionItem, Failure> {
         let found = self.store.rejection(id).await?;
+        let captures = self.captures().await?;
         found
-            .map(convert::rejection_in_full)
+            .map(|rejection| convert::rejection_in_full(rejection, captures.sources()))
             .ok_or_else(|| Failure::NotFound(format!("there is no rejection {id}")))
     }
 

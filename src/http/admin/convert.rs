@@ -3,6 +3,7 @@
 
 use std::time::Duration;
 
+use bytes::Bytes;
 use entity::{attempt, delivery, event, rejection, upkeep_run};
 use uuid::Uuid;
 
@@ -12,8 +13,8 @@ use super::shape::{
 };
 use crate::handler::{HandlerSettings, Kind};
 use crate::intake::readmit::{ReadmitOutcome, Readmitted};
-use crate::received::Headers;
-use crate::source::Source;
+use crate::received::{Headers, Received};
+use crate::source::{Source, Sources};
 use crate::store::captured::Captured;
 use crate::store::{DeliveryRow, EventDetail, EventRow, Page, Removed, Reopened, Retention};
 use crate::upkeep::CleanupSettings;
@@ -158,12 +159,38 @@ impl From<rejection::Model> for RejectionItem {
     }
 }
 
+/// A rejection as it is listed.
+#[must_use]
+pub fn rejection_listed(rejection: rejection::Model, sources: &Sources) -> RejectionItem {
+    concealed(rejection, sources).into()
+}
+
 /// A rejection with its headers and body, bytes that aren't UTF-8 replaced.
 #[must_use]
-pub fn rejection_in_full(rejection: rejection::Model) -> RejectionItem {
+pub fn rejection_in_full(rejection: rejection::Model, sources: &Sources) -> RejectionItem {
+    let rejection = concealed(rejection, sources);
     let headers = Some(header_lines(&rejection.headers));
     let body = Some(lossy(&rejection.body));
     RejectionItem { headers, body, ..RejectionItem::from(rejection) }
+}
+
+/// Hides what in a request's head opens its source's door: it may have been refused for its body
+/// only. The kept bytes stay, because readmission verifies them.
+fn concealed(mut rejection: rejection::Model, sources: &Sources) -> rejection::Model {
+    if let Some(source) = sources.named(&rejection.source) {
+        let mut received = Received {
+            method: String::new(),
+            target: lossy(&rejection.target),
+            headers: Headers::from_bytes(&rejection.headers),
+            body: Bytes::new(),
+            peer: None,
+            arrived_at: rejection.arrived_at,
+        };
+        source.conceal(&mut received);
+        rejection.headers = received.headers.as_bytes().to_vec();
+        rejection.target = received.target.into_bytes();
+    }
+    rejection
 }
 
 impl From<Reopened> for Action {

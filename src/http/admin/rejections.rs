@@ -24,7 +24,10 @@ pub(super) async fn list(request: HttpRequest, state: web::Data<AdminState>) -> 
         cursor: query.text("cursor"),
         limit: query.limit()?,
     };
-    json(&List::<RejectionItem>::from(state.store.rejections(&filter).await?))
+    let page = state.store.rejections(&filter).await?;
+    let item = |rejection| convert::rejection_listed(rejection, &state.sources);
+    let items: Vec<RejectionItem> = page.items.into_iter().map(item).collect();
+    json(&List { items, next_cursor: page.next_cursor })
 }
 
 pub(super) async fn show(
@@ -37,7 +40,7 @@ pub(super) async fn show(
     let filter = RejectionFilter { id: Some(id), ..RejectionFilter::default() };
     let found = state.store.rejections(&filter).await?.items.into_iter().next();
     let found = found.ok_or_else(|| Problem::not_found("rejection"))?;
-    json(&convert::rejection_in_full(found))
+    json(&convert::rejection_in_full(found, &state.sources))
 }
 
 /// Judges kept requests again with today's secrets, freshness as of when they came.

@@ -35,6 +35,13 @@ pub(super) struct Echo {
     json: bool,
 }
 
+impl Echo {
+    /// Whether a MAC by the source's secret stands in it.
+    pub(super) fn has_mac(&self) -> bool {
+        self.parts.iter().any(|part| matches!(part, Part::Made(Make::Hmac(..), _)))
+    }
+}
+
 #[derive(Debug, Clone)]
 enum Part {
     Literal(String),
@@ -200,10 +207,12 @@ fn plain(value: &str, place: &Place) -> Result<(), Rejection> {
 
 /// Whether this is what a challenge looks like. A provider that signs its events by the same secret
 /// would, for a stranger, sign any event that the stranger asks about: an event has braces, brackets,
-/// angle brackets, `&`, or is longer.
+/// angle brackets, `&`, or is longer. Nor is it JSON of any other kind: a number is a whole body too.
 fn is_challenge(value: &str) -> bool {
     let byte = |b: u8| b.is_ascii_alphanumeric() || b"-_=+/.".contains(&b);
-    (1..=UNSIGNED_MAC_BYTES_MAX).contains(&value.len()) && value.bytes().all(byte)
+    (1..=UNSIGNED_MAC_BYTES_MAX).contains(&value.len())
+        && value.bytes().all(byte)
+        && serde_json::from_str::<serde::de::IgnoredAny>(value).is_err()
 }
 
 fn word(word: &str, words: &dyn Words) -> Result<Part, String> {

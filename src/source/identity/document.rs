@@ -36,6 +36,13 @@ pub(in crate::source) enum Format {
     Empty,
 }
 
+impl Format {
+    /// Whether a body of it is, or holds, one whole JSON or XML document.
+    pub(in crate::source) fn is_document(&self) -> bool {
+        matches!(self, Self::Json | Self::FormField(_) | Self::Xml | Self::Base64Xml(_))
+    }
+}
+
 /// The body, as far as it was understood.
 pub(super) enum Document<'a> {
     /// With what stands at the reader's pointers.

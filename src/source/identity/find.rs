@@ -95,6 +95,10 @@ impl Reader {
                 key.ok().flatten().map_or(Found::Absent, |key| Found::Text(Cow::Owned(key)))
             }
             Place::BodyHash => Found::Text(Cow::Owned(hash_id(&view.received.body))),
+            Place::CoveredHash => Found::Text(Cow::Owned(match view.proof.covered() {
+                Some(covered) => format!("sha256:{}", hex::encode(covered)),
+                None => hash_id(&view.received.body),
+            })),
             Place::ItemHash => {
                 let bytes = view.item.as_ref().map_or(view.received.body.as_ref(), |it| it.bytes);
                 Found::Text(Cow::Owned(hash_id(bytes)))

@@ -38,6 +38,7 @@ fn parse(text: &str, signed: &str, targets: &mut Targets) -> Result<Place, Strin
     match text {
         "none" => return Ok(Place::Never),
         "sha256(body)" => return Ok(Place::BodyHash),
+        "sha256(signed)" => return Ok(Place::CoveredHash),
         "sha256(item)" => return Ok(Place::ItemHash),
         "signed" if signed.is_empty() => {
             return Err("`signed` needs a scheme that signs an id: give `verify.id`".to_owned());
@@ -104,7 +105,7 @@ fn parse_field(text: &str, targets: &mut Targets) -> Result<Place, String> {
         }
         Ok(field) => Ok(Place::Field(field)),
         Err(fault) => Err(format!(
-            "{fault}, item:/pointer, xml:/root/name, claim:NAME, signed, concat(place, place), sha256(body), sha256(item), none"
+            "{fault}, item:/pointer, xml:/root/name, claim:NAME, signed, concat(place, place), sha256(body), sha256(signed), sha256(item), none"
         )),
     }
 }

@@ -27,6 +27,8 @@ pub(in crate::source) enum Place {
     Key(KeyPattern),
     /// The body's SHA-256.
     BodyHash,
+    /// The SHA-256 of what the signature covers.
+    CoveredHash,
     /// The SHA-256 of one part of a batch.
     ItemHash,
     /// No id: never deduped.
@@ -81,6 +83,7 @@ impl fmt::Display for Place {
                 write!(f, "key:{}{glob}", if *negated { "!" } else { "" })
             }
             Self::BodyHash => f.write_str("sha256(body)"),
+            Self::CoveredHash => f.write_str("sha256(signed)"),
             Self::ItemHash => f.write_str("sha256(item)"),
             Self::Never => f.write_str("none"),
         }

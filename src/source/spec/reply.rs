@@ -21,6 +21,9 @@ pub struct ReplySpec {
     /// The status when we are too busy, in place of 503.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub overload: Option<u16>,
+    /// A refusal has no body, in place of our problem document; its code is kept with the rejection.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub empty_refusals: Option<bool>,
 }
 
 /// The answer to a recorded event.

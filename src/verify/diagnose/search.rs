@@ -1,6 +1,7 @@
 //! The search: changes one by one, then by two, within a bound.
 
 use std::ops::ControlFlow;
+use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
@@ -17,13 +18,17 @@ pub struct Effort {
     pub bytes: usize,
     /// Trials.
     pub trials: usize,
+    /// All of them together: what one costs depends on the request as well.
+    pub time: Duration,
 }
 
 impl Effort {
-    /// For somebody who waits for the answer: a second or two at most.
-    pub const PATIENT: Self = Self { bytes: 1024 * 1024 * 1024, trials: 20_000 };
+    /// For somebody who waits for the answer: mostly a second or two.
+    pub const PATIENT: Self =
+        Self { bytes: 1024 * 1024 * 1024, trials: 20_000, time: Duration::from_secs(10) };
     /// For a daemon that has other work: some tens of milliseconds.
-    pub const MODEST: Self = Self { bytes: 24 * 1024 * 1024, trials: 6_000 };
+    pub const MODEST: Self =
+        Self { bytes: 24 * 1024 * 1024, trials: 6_000, time: Duration::from_millis(100) };
 }
 
 /// What a trial costs beside the body, in bytes of MAC.
@@ -102,12 +107,19 @@ pub(super) struct Search<'a> {
     pub(super) url: Option<&'a str>,
     now: DateTime<Utc>,
     left: Effort,
+    begun: Instant,
     found: Option<Found>,
 }
 
 impl<'a> Search<'a> {
     pub(super) fn new(around: &Surroundings<'a>) -> Self {
-        Self { url: around.url, now: around.now, left: around.effort, found: None }
+        Self {
+            url: around.url,
+            now: around.now,
+            left: around.effort,
+            begun: Instant::now(),
+            found: None,
+        }
     }
 
     /// The change that makes the case fit.
@@ -122,7 +134,7 @@ impl<'a> Search<'a> {
 
     /// Whether everything was tried that there is.
     pub(super) fn is_spent(&self) -> bool {
-        self.left.bytes == 0 || self.left.trials == 0
+        self.left.bytes == 0 || self.left.trials == 0 || self.begun.elapsed() >= self.left.time
     }
 
     fn singles(&mut self, case: &Case) -> Flow {

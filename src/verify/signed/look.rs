@@ -52,7 +52,7 @@ impl SignedScheme {
         Some(self.encodings.first()?.encode(&bytes))
     }
 
-    fn read<'a>(&self, lines: &'a [Cow<'a, [u8]>]) -> Option<Signatures<'a>> {
+    pub(super) fn read<'a>(&self, lines: &'a [Cow<'a, [u8]>]) -> Option<Signatures<'a>> {
         let mut signatures = Signatures::default();
         for line in lines {
             self.grammar.read(line, &mut signatures).ok()?;

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Part, Template};
+use super::{Demand, Part, Template};
 use crate::secret::Secret;
 use crate::verify::field::Field;
 use crate::verify::json::Pointer;
@@ -170,11 +170,17 @@ fn part(word: &str, words: &Words<'_>) -> Result<Part, String> {
         Some(("header_lines", name)) => Ok(Part::HeaderLines(name.to_ascii_lowercase())),
         Some(("raw", pointer)) => Pointer::parse(pointer).map(Part::Raw),
         Some(_) => {
-            let (field, or_nothing) = match word.strip_suffix('|') {
-                Some(field) => (field, true),
-                None => (word, false),
+            let mut last = word.char_indices().rev();
+            let (field, without) = match (last.next(), last.next()) {
+                (Some((_, c)), Some((at, '!'))) => (&word[..at], Some(c)),
+                _ => (word, None),
             };
-            Field::parse(field).map(|f| Part::Field(f, or_nothing)).map_err(|_| unknown(word))
+            let (field, or_nothing) = match field.strip_suffix('|') {
+                Some(field) => (field, true),
+                None => (field, false),
+            };
+            let demand = Demand { or_nothing, without };
+            Field::parse(field).map(|f| Part::Field(f, demand)).map_err(|_| unknown(word))
         }
     }
 }

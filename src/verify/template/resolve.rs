@@ -12,6 +12,9 @@ use crate::verify::url;
 /// How many headers a list of signed headers may name.
 const SIGNED_HEADERS_MAX: usize = 64;
 
+/// How many pairs a form may have that is sorted before anything is proven.
+const PAIRS_MAX: usize = 1_000;
+
 impl Template {
     /// The signed bytes of a request, piece by piece.
     pub(crate) fn resolve<'a>(
@@ -56,10 +59,18 @@ fn resolve<'a>(
             Part::Contentful(registered) => {
                 content.push(Cow::Owned(contentful(registered.as_deref(), received).into_bytes()));
             }
-            Part::Field(field, or_nothing) => {
+            Part::Field(field, demand) => {
                 match field.read_in(received, context.part).map_err(|why| malformed(field, &why))? {
-                    Some(value) => content.push(value),
-                    None if *or_nothing => {}
+                    Some(value) => {
+                        if demand.without.is_some_and(|c| holds(&value, c)) {
+                            let detail = format!(
+                                "{field} holds the character that ends it in what is signed"
+                            );
+                            return Err(Rejection::new(Code::SignatureMalformed, detail));
+                        }
+                        content.push(value);
+                    }
+                    None if demand.or_nothing => {}
                     None => return Err(missing(field)),
                 }
             }
@@ -76,6 +87,12 @@ fn resolve<'a>(
         }
     }
     Ok(())
+}
+
+fn holds(value: &[u8], c: char) -> bool {
+    let mut buffer = [0; 4];
+    let c = c.encode_utf8(&mut buffer).as_bytes();
+    value.windows(c.len()).any(|window| window == c)
 }
 
 fn owned_text(text: Cow<'_, str>) -> Cow<'_, [u8]> {
@@ -134,7 +151,11 @@ fn sorted_form<'a>(received: &'a Received, content: &mut Content<'a>) -> Result<
     check_form(&received.body).map_err(|why| {
         Rejection::new(Code::SignatureMalformed, format!("the body is not a form: {why}"))
     })?;
-    let mut pairs: Vec<_> = form_urlencoded::parse(&received.body).collect();
+    let mut pairs: Vec<_> = form_urlencoded::parse(&received.body).take(PAIRS_MAX + 1).collect();
+    if pairs.len() > PAIRS_MAX {
+        let detail = format!("the form has more than {PAIRS_MAX} pairs");
+        return Err(Rejection::new(Code::SignatureMalformed, detail));
+    }
     pairs.sort();
     pairs.dedup();
     for (name, value) in pairs {

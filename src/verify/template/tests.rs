@@ -101,7 +101,9 @@ fn what_is_covered_is_derived() {
     let template = |text| Template::parse(text, &words()).expect("a template");
     let field = |text| Field::parse(text).expect("a place");
     let form = template("{url}{sorted_form}");
-    assert!(form.has_field(&field("form:a")) && form.has_field(&field("query:a")));
+    assert!(form.has_field(&field("query:a")));
+    // Names and values stand side by side: `a=bc` and `ab=c` are signed alike.
+    assert!(!form.has_field(&field("form:a")));
     assert!(!form.has_body() && form.has_part_of_body());
     let own = Words { url: Some("https://x/p?own=1"), params: None };
     let own = Template::parse("{url}{body}", &own).expect("a template");

@@ -24,7 +24,7 @@ struct Case {
 /// though they tell its length: `handshakes.rs` reads those.
 fn fits(preset: &Preset, vector: &Vector) -> bool {
     let verify = format!("{:?}", preset.source.verify);
-    let by_http = vector.method != "HEAD" && vector.refused.is_none();
+    let by_http = vector.method != "HEAD";
     // Contentful's sign a path of the library's tests, and SNS's confirmation asks Amazon.
     let elsewhere = preset.slug == "contentful" && vector.public_url.is_none();
     let calls_out = preset.slug == "aws-sns" && vector.answer.is_some();
@@ -110,11 +110,26 @@ both_databases!(
         }
         let mut daemon = plan.start().await;
         let mut faults = Vec::new();
-        let (mut all, mut others, mut changed) = (0, 0, 0);
+        let (mut all, mut others, mut changed, mut refusals) = (0, 0, 0, 0);
         for (case, vector) in cases.iter().flat_map(|it| it.vectors.iter().map(move |v| (it, v))) {
             let what = format!("{} {:?}", case.name, vector.id);
             let full = case.preset.source.facts().expect("facts").integrity.as_str() == "full";
             let bytes = body(vector);
+            if let Some(code) = &vector.refused {
+                let answer = send(&daemon, &case.name, vector, &bytes).await;
+                let reply = case.preset.source.reply.clone().unwrap_or_default();
+                let right = match reply.empty_refusals {
+                    Some(true) => {
+                        answer.body.is_empty() && answer.head.header("set-cookie").is_none()
+                    }
+                    _ => answer.code() == *code,
+                };
+                if !right || !(400..500).contains(&answer.status) {
+                    faults.push(format!("{what}: refused with {answer:?}"));
+                }
+                refusals += 1;
+                continue;
+            }
             if full && vector.answer.is_none() && vector.id.is_some() && !bytes.is_empty() {
                 let mut bytes = bytes.clone();
                 bytes[0] ^= 1;
@@ -150,6 +165,7 @@ both_databases!(
         assert!(daemon.stop().await.success());
         assert!(faults.is_empty(), "{} of {all}:\n{}", faults.len(), faults.join("\n"));
         assert!(all >= 150 && others >= 60 && changed >= 80, "{all} {others} {changed}");
+        assert!(refusals >= 7, "{refusals}");
     }
 );
 

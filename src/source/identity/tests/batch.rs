@@ -236,7 +236,7 @@ fn an_element_that_is_not_signed_does_not_ride_in_on_the_others() {
 }
 
 #[test]
-fn replays_are_seen_only_where_nothing_else_shows_them() {
+fn replays_are_seen_where_the_id_does_not_show_them() {
     let compile = |text: &str, secrets: &[&str], on_replay| {
         let spec: spec::SourceSpec = toml::from_str(text).expect("a spec");
         Source::compile(SourceSettings { on_replay, ..settings(spec, secrets) })
@@ -247,7 +247,7 @@ fn replays_are_seen_only_where_nothing_else_shows_them() {
         (hmac, "{ id = \"header:x\" }", &[KEY][..], Some(OnReplay::Flag)),
         (hmac, "{ id = \"body:/id\" }", &[KEY][..], None),
         (hmac, "{ id = \"none\" }", &[KEY][..], None),
-        (timed, "{ id = \"header:x\" }", &[KEY][..], None),
+        (timed, "{ id = \"header:x\" }", &[KEY][..], Some(OnReplay::Flag)),
         ("verify = \"none\"\n", "{ id = \"header:x\" }", &[][..], None),
     ] {
         let text = format!("{verify}event = {event}");
