@@ -112,7 +112,9 @@ both_databases!(every_preset_accepts_its_own_provider_once, |db| async move {
         let query = format!(
             "SELECT event_id || ' ' || type || ' ' || duplicates FROM event WHERE source = '{provider}'"
         );
-        assert_eq!(db.texts(&query).await, [format!("{id} invoice.paid 1")], "{provider}");
+        // One action of Shopify's may bring several topics under one id.
+        let kept = if provider == "shopify" { format!("{id}:invoice.paid") } else { id };
+        assert_eq!(db.texts(&query).await, [format!("{kept} invoice.paid 1")], "{provider}");
     }
     assert_eq!(events(&db).await, PROVIDERS.len() as i64);
 });
