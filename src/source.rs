@@ -187,7 +187,7 @@ impl Source {
         let learnt = self.capture.as_ref().map(capture::Capture::learnt);
         let scheme = learnt.as_ref().and_then(|learnt| learnt.scheme()).unwrap_or(&self.scheme);
         let proof = scheme.verify(received, now)?;
-        if !self.reader.asks_what_is_covered() {
+        if !self.reader.asks_what_is_covered {
             return Ok(proof);
         }
         Ok(proof.covering(scheme.covered(received, now)))

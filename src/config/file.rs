@@ -141,8 +141,8 @@ pub(crate) struct FileSource {
     pub(crate) params: Option<BTreeMap<String, TextOrSecret>>,
     /// What to do when an id comes again with another body. Default flag.
     pub(crate) on_id_conflict: Option<OnIdConflict>,
-    /// What to do when signed bytes come again under another id. Default flag; only for sources that
-    /// sign neither an id nor a time.
+    /// What to do when signed bytes come again under another id. Default flag; only for sources whose
+    /// signature covers something of the body and not the id.
     pub(crate) on_replay: Option<OnReplay>,
     /// Sources with the same group share ids. Default the source's own name.
     pub(crate) dedupe_group: Option<String>,

@@ -12,6 +12,7 @@ use super::{Config, check};
 use crate::http::{AdminSettings, ServerSettings};
 use crate::intake::IntakeSettings;
 use crate::secret::Secret;
+use crate::source::MAX_BODY;
 use crate::store::{Migrate, Retention, StoreSettings};
 use crate::telemetry::{self, TelemetrySettings};
 use crate::upkeep::CleanupSettings;
@@ -27,7 +28,6 @@ const SERVER_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 8080);
 /// The admin listener, unless the file says otherwise.
 const ADMIN_LISTEN: ([u8; 4], u16) = ([127, 0, 0, 1], 8081);
 const DATABASE_URL: &str = "sqlite://hookonce.db";
-const MAX_BODY: usize = crate::source::MAX_BODY;
 const MAX_INFLIGHT: usize = 256 << 20;
 /// How many events may wait for the database. A batch takes what waits, so this is seconds of load.
 const QUEUE_EVENTS: usize = 4096;

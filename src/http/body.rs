@@ -14,7 +14,7 @@ use std::task::{Context, Poll};
 use std::time::Duration;
 
 use actix_web::body::{BodySize, MessageBody};
-use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, TRANSFER_ENCODING, UPGRADE};
+use actix_web::http::header::{CONTENT_LENGTH, HeaderMap, HeaderValue, TRANSFER_ENCODING, UPGRADE};
 use actix_web::{HttpRequest, web};
 use bytes::{Bytes, BytesMut};
 use futures::StreamExt;
@@ -115,12 +115,12 @@ async fn next(payload: &mut web::Payload) -> Result<Option<Bytes>, BodyFault> {
     }
 }
 
-/// Whether the framework would take all that follows on the connection for the body: it does so for a
-/// request that wants another protocol and doesn't say how long it is.
+/// Whether the framework takes all that follows on the connection for the body. It does so for a
+/// request that wants a WebSocket, whatever length it says, unless it comes in chunks.
 pub(super) fn is_endless(headers: &HeaderMap) -> bool {
-    headers.contains_key(UPGRADE)
-        && !headers.contains_key(CONTENT_LENGTH)
-        && !headers.contains_key(TRANSFER_ENCODING)
+    let websocket =
+        |value: &HeaderValue| value.as_bytes().trim_ascii().eq_ignore_ascii_case(b"websocket");
+    headers.get_all(UPGRADE).any(websocket) && !headers.contains_key(TRANSFER_ENCODING)
 }
 
 /// The promised length. The framework has refused anything but one row of digits.

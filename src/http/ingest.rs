@@ -166,7 +166,7 @@ impl Visit<'_> {
             return Some(Ending::Refused(self.method_refused(), None));
         }
         if body::is_endless(self.request.headers()) {
-            let detail = "a request that asks for another protocol must say its Content-Length";
+            let detail = "a webhook is no WebSocket: leave `Upgrade: websocket` out";
             return Some(Ending::Refused(Problem::new(400, "body_malformed", detail), None));
         }
         if !source.allows(received.peer) {

@@ -96,7 +96,8 @@ impl Problem {
     /// Signed bytes came again under another id, and the source refuses that.
     #[must_use]
     pub(super) fn replay_suspected() -> Self {
-        let detail = "the same signed bytes were recorded before under another id, and neither the id nor a time is signed";
+        let detail =
+            "the same signed bytes were recorded before under another id, and the id isn't signed";
         Self::new(409, "replay_suspected", detail)
     }
 

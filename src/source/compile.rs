@@ -188,6 +188,8 @@ fn guarded(
         };
         faults.push("on_replay", format!("has no effect: {why}"));
     }
+    let by_hash = reader.id.iter().flat_map(Place::leaves).any(|it| *it == Place::CoveredHash);
+    reader.asks_what_is_covered = by_hash || reader.on_replay.is_some();
     reader
 }
 

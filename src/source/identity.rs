@@ -63,14 +63,8 @@ pub(super) struct Reader {
     pub(super) group: String,
     /// What to do with signed bytes that come again under another id, where that can be.
     pub(super) on_replay: Option<OnReplay>,
-}
-
-impl Reader {
-    /// Whether it asks what the signature covers.
-    pub(super) fn asks_what_is_covered(&self) -> bool {
-        self.on_replay.is_some()
-            || self.id.iter().flat_map(Place::leaves).any(|place| *place == Place::CoveredHash)
-    }
+    /// Whether it asks what the signature covers: decided once, because few do.
+    pub(super) asks_what_is_covered: bool,
 }
 
 /// What one request is.

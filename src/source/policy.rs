@@ -21,8 +21,8 @@ pub enum OnIdConflict {
     Reject,
 }
 
-/// What to do when the same signed bytes come again under another id, where neither the id nor a time
-/// is signed: who captured a request can send it again as a new event.
+/// What to do when the same signed bytes come again under another id, where the id isn't signed:
+/// who captured a request can send it again as a new event.
 #[derive(
     Debug,
     Clone,

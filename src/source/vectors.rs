@@ -28,7 +28,6 @@ pub(super) fn source_of(preset: &Preset, secrets: &[String], vector: Option<&Vec
             .flat_map(|vector| &vector.params)
             .map(|(name, value)| (name.clone(), Secret::new(value.clone())))
             .collect(),
-
         ..SourceSettings::new(Name::new("s").expect("a name"), preset.source.clone())
     };
     let compiled = match vector {

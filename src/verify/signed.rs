@@ -19,7 +19,6 @@ use super::template::{Content, Context, Template, malformed};
 use crate::received::Received;
 
 mod coverage;
-mod digest;
 mod look;
 mod sign;
 

@@ -69,6 +69,7 @@ pub(super) fn compile(
         kind,
         group,
         on_replay: None,
+        asks_what_is_covered: false,
     })
 }
 

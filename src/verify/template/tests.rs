@@ -97,6 +97,16 @@ fn a_template_that_says_nothing_is_refused() {
 }
 
 #[test]
+fn a_value_may_not_hold_what_ends_it() {
+    let template = "{body:/a!\n}\n{body:/b|!:}:";
+    assert_eq!(text(template, br#"{"a":"x:!","b":"y\n"}"#), "x:!\ny\n:");
+    assert_eq!(text(template, br#"{"a":"x"}"#), "x\n:");
+    for body in [&br#"{"a":"x\ny"}"#[..], br#"{"a":"x","b":"y:z"}"#] {
+        assert_eq!(resolved(template, body), Err(Code::SignatureMalformed));
+    }
+}
+
+#[test]
 fn what_is_covered_is_derived() {
     let template = |text| Template::parse(text, &words()).expect("a template");
     let field = |text| Field::parse(text).expect("a place");

@@ -6,6 +6,7 @@ use serde_json::json;
 
 use super::{GITHUB, events, github, logged};
 use crate::both_databases;
+use crate::support::raw::RawRequest;
 use crate::support::{DaemonPlan, Signer, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -103,4 +104,47 @@ both_databases!(requests_refused_for_a_wrong_secret_are_let_in_once_it_is_right,
     assert_eq!(db.bytes("SELECT body FROM event_body b JOIN event e ON e.id = b.event_id WHERE e.event_id = 'd-1'").await, std::slice::from_ref(&good.body));
     // When the sender comes again itself, it is a duplicate.
     daemon.sender().send(GITHUB, &good).await.assert_duplicate();
+});
+
+// A right token with a body that is no event: the token opens the door for any other body.
+both_databases!(a_token_that_was_right_is_kept_and_never_shown, |db| async move {
+    let token = "a-token-that-opens-the-door";
+    let daemon = DaemonPlan::on(&db)
+        .toml(&format!(
+            r#"[sources.shop]
+verify  = {{ any = [{{ token = "header:x-token" }}, {{ token = "query:token" }}] }}
+event   = {{ id = "body:/id" }}
+secrets = [{{ value = "{token}" }}]
+"#
+        ))
+        .start()
+        .await;
+    let asked = [
+        RawRequest::post("/in/shop", "{}").header("x-token", token),
+        RawRequest::post(&format!("/in/shop?token={token}"), "{}"),
+    ];
+    for request in asked {
+        let answer = request.send(daemon.public()).await;
+        assert_eq!((answer.status, answer.code().as_str()), (400, "id_missing"));
+    }
+    let kept = eventually(PATIENCE, "the rejections", || async {
+        let list = daemon.get("/api/v1/rejections?source=shop").await.json();
+        list["items"].as_array().filter(|items| items.len() == 2).cloned()
+    })
+    .await;
+    for item in &kept {
+        let id = item["id"].as_str().expect("an id");
+        let shown = daemon.get(&format!("/api/v1/rejections/{id}")).await.json();
+        let texts = [item.to_string(), shown.to_string()];
+        assert!(texts.iter().all(|text| !text.contains(token)), "{texts:?}");
+        // In a URL with its parentheses escaped.
+        assert!(shown.to_string().contains("hidden"), "{shown}");
+    }
+    for arguments in [vec!["rejection", "list", "-o", "json"], vec!["rejection", "list"]] {
+        assert!(!daemon.run(&arguments).await.text().contains(token));
+    }
+    // What was sent is what is judged again.
+    let again =
+        daemon.run(&["rejection", "readmit", "--source", "shop", "-o", "json"]).await.text();
+    assert!(again.contains("id_missing"), "{again}");
 });

@@ -35,6 +35,24 @@ both_databases!(a_body_that_does_not_come_in_time_is_answered_408, |db| async mo
     assert_eq!(events(&db).await, 0);
 });
 
+// The framework takes all that follows a WebSocket's head for the body, whatever length it says: the
+// answer would come when the sender hangs up.
+both_databases!(a_websocket_is_refused_at_once_and_other_offers_are_passed_over, |db| async move {
+    let daemon = logged(&db, &["github"]).server("body_timeout = \"5m\"").start().await;
+    for upgrade in ["websocket", "WebSocket"] {
+        let request = github().event("d-1", "push").to(GITHUB).header("upgrade", upgrade);
+        let bytes = request.header("connection", "upgrade").bytes();
+        let answer = write_and_wait(daemon.public(), &bytes).await.expect("an answer");
+        assert_eq!((answer.status, answer.code().as_str()), (400, "body_malformed"));
+    }
+    assert_eq!(events(&db).await, 0);
+    // Java's client offers HTTP/2 with its first request.
+    let request = github().event("d-2", "push").to(GITHUB).header("upgrade", "h2c");
+    let answer = write_and_wait(daemon.public(), &request.bytes()).await.expect("an answer");
+    assert_eq!(answer.status, 200);
+    assert_eq!(events(&db).await, 1);
+});
+
 both_databases!(a_body_that_trickles_forever_is_cut_at_the_same_time, |db| async move {
     let plan = logged(&db, &["github"]).server("body_timeout = \"500ms\"");
     let daemon = plan.start().await;
