@@ -28,6 +28,8 @@ pub const DUPLICATE: &str = "duplicate";
 pub const CONFLICT: &str = "conflict";
 /// The outcome of a request that was answered by a handshake and recorded nothing.
 pub const HANDSHAKE: &str = "handshake";
+/// A request by HEAD that only asks whether the address is there.
+pub const PROBE: &str = "probe";
 
 /// The outcome of a request that is a batch without any event.
 pub const EMPTY: &str = "empty";

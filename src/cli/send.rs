@@ -74,7 +74,7 @@ pub(super) struct Args {
     /// Flip one bit of the signature
     #[arg(long)]
     bad_signature: bool,
-    /// Sign as of an hour ago
+    /// Sign as of eight days ago: beyond every provider's tolerance
     #[arg(long)]
     stale: bool,
     /// Cut the body in half after signing

@@ -54,6 +54,8 @@ enum Ending {
     RecordedAll { events: Vec<Uuid>, duplicate: bool, conflict: bool },
     /// It is a batch without any event.
     Empty,
+    /// It asks whether somebody is here, and nothing else.
+    Probe,
     /// It asked for an answer and recorded nothing.
     Handshake(Box<Answer>),
     /// The sender did something wrong; what there is of the request is kept for diagnosis.
@@ -162,6 +164,10 @@ impl Visit<'_> {
         let unread = |problem| Some(Ending::Refused(problem, Some(Box::new(received.clone()))));
         let may_shake = source.may_shake(received);
         if !may_shake && !source.takes(self.request.path(), &received.method) {
+            // Some providers, and monitors, ask by HEAD whether the address is there.
+            if received.method == "HEAD" {
+                return Some(Ending::Probe);
+            }
             // A browser or a scanner: nothing in it could become an event, so it isn't kept.
             return Some(Ending::Refused(self.method_refused(), None));
         }
@@ -252,6 +258,10 @@ impl Visit<'_> {
             Ending::Empty => {
                 self.flow(metric::EMPTY, took);
                 (metric::EMPTY, reply::ack_empty(&self.source.reply().ok))
+            }
+            Ending::Probe => {
+                self.flow(metric::PROBE, took);
+                (metric::PROBE, HttpResponse::Ok().finish())
             }
             Ending::Handshake(answer) => match reply::handshake(*answer) {
                 Ok(response) => {

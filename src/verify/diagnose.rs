@@ -9,6 +9,7 @@ use chrono::{DateTime, Utc};
 
 use super::rejection::{Code, Rejection};
 use super::scheme::{Scheme, reached};
+use super::signed::SignedScheme;
 use crate::received::Received;
 
 mod address;
@@ -18,6 +19,7 @@ mod content;
 mod fresh;
 mod head;
 mod json;
+mod jwt;
 mod keys;
 mod line;
 mod search;
@@ -56,8 +58,8 @@ pub(crate) fn diagnose(
         }
         Scheme::Token(token) => token::token(token, received, &rejection),
         Scheme::Basic(basic) => token::basic(basic, received, &rejection),
-        // Its refusal names the claim that doesn't hold.
-        Scheme::Jwt(_) | Scheme::Unsigned => plain(&rejection),
+        Scheme::Jwt(token) => jwt::jwt(token, received, &rejection, around.now),
+        Scheme::Unsigned => plain(&rejection),
         Scheme::All(members) => members
             .iter()
             .find_map(|member| diagnose(member, received, around))
@@ -74,6 +76,9 @@ fn furthest(
     around: &Surroundings<'_>,
     rejection: &Rejection,
 ) -> Diagnosis {
+    if let Some(diagnosis) = exchanged(members, received, around) {
+        return diagnosis;
+    }
     let mut best: Option<(u8, Diagnosis)> = None;
     for member in members {
         let Err(refused) = member.verify(received, around.now) else { continue };
@@ -84,6 +89,46 @@ fn furthest(
         }
     }
     best.map_or_else(|| plain(rejection), |(_, diagnosis)| diagnosis)
+}
+
+/// Whether a member fits with the keys of another one: each takes its secret by position.
+fn exchanged(
+    members: &[Scheme],
+    received: &Received,
+    around: &Surroundings<'_>,
+) -> Option<Diagnosis> {
+    let signed = || {
+        members.iter().filter_map(|member| match member {
+            Scheme::Signed(signed) => Some(&**signed),
+            _ => None,
+        })
+    };
+    let fits = |scheme: &SignedScheme| match scheme.verify(received, around.now) {
+        Ok(_) => true,
+        Err(rejection) => {
+            matches!(rejection.code, Code::TimestampStale | Code::TimestampFuture)
+        }
+    };
+    let (member, other) = signed()
+        .flat_map(|member| signed().map(move |other| (member, other)))
+        .filter(|(member, other)| member.algorithm == other.algorithm)
+        .filter(|(member, other)| position(member) != position(other))
+        .find(|(member, other)| {
+            fits(&SignedScheme { keys: other.keys.clone(), ..(*member).clone() })
+        })?;
+    let place = |scheme| position(scheme).map_or(0, |at| at + 1);
+    let sentence = format!(
+        "the signature in {} is made with secret {} of this source, where secret {} is expected: give the secrets in the order that the preset names",
+        member.from,
+        place(other),
+        place(member),
+    );
+    Some(Diagnosis { proven: true, ..Diagnosis::new(Cause::SecretOrder, sentence) })
+}
+
+/// The position of the first secret that a scheme takes.
+fn position(scheme: &SignedScheme) -> Option<usize> {
+    scheme.keys.first().map(|key| key.position)
 }
 
 fn signed_case(case: &Case, rejection: &Rejection, around: &Surroundings<'_>) -> Diagnosis {

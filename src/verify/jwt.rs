@@ -78,6 +78,8 @@ pub(crate) struct JwtKey {
     pub(crate) alg: Alg,
     /// What signs.
     pub(crate) material: Material,
+    /// The text of which `material` was made: a diagnosis reads it in other ways.
+    pub(crate) secret: Secret,
 }
 
 impl Alg {
@@ -208,6 +210,18 @@ impl JwtScheme {
             Some(id) => Ok(Some(id.to_owned())),
             None => Err(self.malformed(&format!("has no claim `{claim}` that names its key"))),
         }
+    }
+
+    /// What the token's header says of its algorithm and key, as far as it can be read. Not verified:
+    /// good for a hint, and for nothing else.
+    pub(crate) fn named(&self, received: &Received) -> Option<(Option<String>, Option<String>)> {
+        let text = self.text(received).ok()?;
+        let token = Token::read(&text).ok()?;
+        let kid = match &self.by_id {
+            Some(claim) => token.claims().ok()?.text(claim).map(str::to_owned),
+            None => token.header.text("kid").map(str::to_owned),
+        };
+        Some((token.header.text("alg").map(str::to_owned), kid))
     }
 
     /// The key that a fetched source needs for this request, when there is a token that could be good.

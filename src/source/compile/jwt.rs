@@ -118,6 +118,7 @@ fn keys(
                     id: id.clone(),
                     alg: *alg,
                     material,
+                    secret: secret.clone(),
                 })),
                 Err(fault) => why = fault,
             }

@@ -8,6 +8,7 @@ use super::*;
 use crate::verify::Step;
 use crate::verify::encoding::Encoding;
 
+mod jwt;
 mod rows;
 
 /// A source that receives, one that signs (the same, unless it says otherwise), and what happens to
@@ -166,7 +167,8 @@ fn expected(source: &Source, received: &Received) -> Vec<String> {
 #[test]
 fn every_broken_request_is_told_its_cause() {
     let mut faults = Vec::new();
-    let rows = rows::rows();
+    let mut rows = rows::rows();
+    rows.extend(jwt::rows());
     for row in &rows {
         check(row, REGISTERED, &mut faults);
     }

@@ -2,6 +2,7 @@
 
 use super::Cause;
 use super::search::{Case, Change, Flow, Search, Visit};
+use crate::received::Received;
 
 /// A URL in its parts.
 struct Parts<'a> {
@@ -34,7 +35,8 @@ pub(super) fn variants(case: &Case, search: &mut Search<'_>, visit: &mut Visit<'
     if !case.scheme.content.has_url() {
         return Flow::Continue(());
     }
-    for (cause, url, said) in others(case, search.url) {
+    let registered = case.scheme.content.url().or(search.url);
+    for (cause, url, said) in others(&case.received, registered) {
         let mut changed = case.clone();
         changed.scheme.content.replace_url(&url);
         let said = format!(
@@ -42,7 +44,7 @@ pub(super) fn variants(case: &Case, search: &mut Search<'_>, visit: &mut Visit<'
         );
         visit(search, changed, Change::new(cause, said))?;
     }
-    for (cause, target, said) in targets(case) {
+    for (cause, target, said) in targets(&case.received) {
         if target == case.received.target {
             continue;
         }
@@ -54,10 +56,10 @@ pub(super) fn variants(case: &Case, search: &mut Search<'_>, visit: &mut Visit<'
     Flow::Continue(())
 }
 
-type Other = (Cause, String, &'static str);
+pub(super) type Other = (Cause, String, &'static str);
 
-fn others(case: &Case, registered: Option<&str>) -> Vec<Other> {
-    let registered = case.scheme.content.url().or(registered);
+/// The URLs that may be registered with the provider in place of `registered`.
+pub(super) fn others(received: &Received, registered: Option<&str>) -> Vec<Other> {
     let Some(url) = registered else { return Vec::new() };
     let Some(parts) = Parts::of(url) else { return Vec::new() };
     let (scheme, authority, path) = (parts.scheme, parts.authority, parts.path);
@@ -106,22 +108,22 @@ fn others(case: &Case, registered: Option<&str>) -> Vec<Other> {
         let bare = format!("{scheme}://{authority}{path}");
         found.push((Cause::UrlQuery, bare, "it without the query that stands here"));
     }
-    let target = case.received.target.split('?').next().unwrap_or("/");
+    let target = received.target.split('?').next().unwrap_or("/");
     found.push((Cause::UrlPath, parts.write(scheme, authority, target), "the path that came here"));
     for (at, _) in path.match_indices('/').skip(1).take(8) {
         let rest = parts.write(scheme, authority, &path[at..]);
         found.push((Cause::UrlPath, rest, "a shorter path: a proxy puts a prefix before it"));
     }
-    found.extend(called(case, &parts, target));
+    found.extend(called(received, &parts, target));
     found.retain(|(_, other, _)| other != url);
     found
 }
 
 /// The URLs that the request itself names. They are the sender's: good for a hint, and for nothing else.
-fn called(case: &Case, parts: &Parts<'_>, target: &str) -> Vec<Other> {
+fn called(received: &Received, parts: &Parts<'_>, target: &str) -> Vec<Other> {
     let mut found = Vec::new();
     for name in ["x-forwarded-host", "x-original-host", "host"] {
-        let Ok(Some(host)) = case.received.headers.one(name) else { continue };
+        let Ok(Some(host)) = received.headers.one(name) else { continue };
         let Ok(host) = std::str::from_utf8(host) else { continue };
         for scheme in ["https", "http"] {
             for path in [parts.path, target] {
@@ -131,7 +133,7 @@ fn called(case: &Case, parts: &Parts<'_>, target: &str) -> Vec<Other> {
         }
     }
     for name in ["x-original-uri", "x-original-url", "x-forwarded-uri", "x-rewrite-url"] {
-        let Ok(Some(path)) = case.received.headers.one(name) else { continue };
+        let Ok(Some(path)) = received.headers.one(name) else { continue };
         let Ok(path) = std::str::from_utf8(path) else { continue };
         let path = path.split('?').next().unwrap_or(path);
         let url = parts.write(parts.scheme, parts.authority, path);
@@ -141,12 +143,12 @@ fn called(case: &Case, parts: &Parts<'_>, target: &str) -> Vec<Other> {
 }
 
 /// The target with other queries.
-fn targets(case: &Case) -> Vec<Other> {
-    let target = &case.received.target;
+pub(super) fn targets(received: &Received) -> Vec<Other> {
+    let target = &received.target;
     let cause = Cause::UrlQuery;
     let mut found = Vec::new();
     for name in ["x-original-uri", "x-original-url", "x-forwarded-uri", "x-rewrite-url"] {
-        let Ok(Some(original)) = case.received.headers.one(name) else { continue };
+        let Ok(Some(original)) = received.headers.one(name) else { continue };
         let Some((_, query)) = std::str::from_utf8(original).ok().and_then(|o| o.split_once('?'))
         else {
             continue;

@@ -135,6 +135,23 @@ fn change(form: &Form, reading: Reading, used: Option<Reading>) -> Change {
     Change::new(Cause::SecretDecoding, sentence)
 }
 
+/// What the text of one secret makes in each other form and reading, when `own` is how it is read.
+pub(super) fn others(secret: &Secret, own: &Mac, hash: Hash) -> Vec<(Mac, Change)> {
+    let text = secret.expose();
+    let used = reading_of(text, own, hash);
+    let plain = form(Cause::SecretDecoding, "", |text| Some(text.to_owned()));
+    let mut found = Vec::new();
+    for form in std::iter::once(plain).chain(forms()) {
+        let Some(text) = (form.make)(text) else { continue };
+        for reading in READINGS {
+            let mac = reading.key(&text).and_then(|bytes| Mac::new(hash, &bytes));
+            let Some(mac) = mac.filter(|mac| !same(mac, own)) else { continue };
+            found.push((mac, change(&form, reading, used)));
+        }
+    }
+    found
+}
+
 /// The keys, without those that the source has already; with how the source reads the text.
 fn keys(case: &Case, form: &Form, reading: Reading) -> Option<(Vec<Key>, Option<Reading>)> {
     let scheme = &case.scheme;
@@ -144,7 +161,7 @@ fn keys(case: &Case, form: &Form, reading: Reading) -> Option<(Vec<Key>, Option<
         let Some(text) = (form.make)(key.secret.expose()) else { continue };
         match (scheme.algorithm, &key.material) {
             (Algorithm::Hmac(hash), Material::Mac(own)) => {
-                used = used.or_else(|| reading_of(key, own, hash));
+                used = used.or_else(|| reading_of(key.secret.expose(), own, hash));
                 let Some(bytes) = reading.key(&text) else { continue };
                 let Some(mac) = Mac::new(hash, &bytes) else { continue };
                 if !same(&mac, own) {
@@ -164,9 +181,8 @@ fn keys(case: &Case, form: &Form, reading: Reading) -> Option<(Vec<Key>, Option<
 }
 
 /// How the source reads a secret.
-fn reading_of(key: &Key, own: &Mac, hash: Hash) -> Option<Reading> {
+fn reading_of(text: &str, own: &Mac, hash: Hash) -> Option<Reading> {
     READINGS.into_iter().find(|reading| {
-        let text = key.secret.expose();
         let stripped = text.strip_prefix("whsec_").unwrap_or(text);
         [text, stripped].into_iter().any(|text| {
             reading

@@ -150,6 +150,11 @@ both_databases!(paths_methods_and_addresses_are_checked_first, |db| async move {
         let answer = RawRequest::new(method, GITHUB).send(to).await;
         assert_eq!((answer.status, answer.head.header("allow")), (405, Some("POST")), "{method}");
     }
+    // A probe: the address is there, and nothing is recorded or refused.
+    let head = |path: &str| RawRequest::new("HEAD", path).header("connection", "close");
+    let probe = head(GITHUB).send(to).await;
+    assert_eq!((probe.status, probe.body.len()), (200, 0));
+    assert_eq!(head("/in/nobody").send(to).await.status, 404);
 
     let event = shut.event("evt_1", "x");
     let denied = event.to(STRIPE).send(to).await;
