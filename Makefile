@@ -50,6 +50,7 @@ bench-micro: ## times and instructions of verifying, reading ids and encoding ba
 
 torture: test-programs ## kill -9 the daemon and PostgreSQL ROUNDS times each under load
 	HOOKONCE_TORTURE_ROUNDS=$(ROUNDS) $(CARGO) test --locked --test it -- torture --nocapture --test-threads=1
+	HOOKONCE_STORM_EVENTS=10000 $(CARGO) test --locked --test it -- storm --nocapture --test-threads=1
 
 docs: ## write docs/providers.md anew, and build the library's documentation, warnings as errors
 	$(CARGO) run --quiet --locked -- provider list --markdown > docs/providers.md

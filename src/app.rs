@@ -6,6 +6,7 @@ use std::net::SocketAddr;
 use std::sync::Arc;
 
 use entity::Name;
+use futures::future::BoxFuture;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -13,13 +14,16 @@ use tokio_util::task::TaskTracker;
 use crate::config::Config;
 use crate::event::Event;
 use crate::handler::Variables;
-use crate::handler::{Context, Handler, Outcome, Pattern, Routes, function};
+use crate::handler::{Context, Outcome, Pattern, Routes, function};
 use crate::http::Stopper;
 use crate::metric::Metrics;
 use crate::source::{Source, Sources};
+use crate::store::effect::Tx;
 use crate::store::{OpenError, Store, StoreError};
+use crate::worker::effect::Effect;
 use crate::worker::{Callee, WorkerStop};
 
+mod effects;
 mod functions;
 mod probe;
 mod shutdown;
@@ -113,10 +117,10 @@ impl App {
         let mut routes = Routes::default();
         let mut callees = Vec::with_capacity(config.handlers.len());
         for settings in &config.handlers {
-            match crate::handler::build_in(settings, environment) {
-                Ok(handler) => callees.push(Callee {
+            match effects::effect_of(settings, environment, &config.databases) {
+                Ok(effect) => callees.push(Callee {
                     name: settings.name.clone(),
-                    handler,
+                    effect,
                     timeout: settings.timeout,
                     concurrency: settings.concurrency,
                     retry: settings.retry.clone(),
@@ -141,13 +145,51 @@ impl App {
     /// called at least once for each event, always with the same [`Context::delivery`]; see
     /// [`function::from_fn`]. What can't be used is reported by [`App::start`].
     #[must_use]
-    pub fn on<F, Fut>(mut self, source: &str, events: &str, handler: F) -> Self
+    pub fn on<F, Fut>(self, source: &str, events: &str, handler: F) -> Self
     where
         F: Fn(Event, Context) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Outcome> + Send + 'static,
     {
-        let handler: Arc<dyn Handler> = function::from_fn(handler);
-        let checked = functions::checked(source, events, handler, &self.sources);
+        self.add(source, events, Effect::Call(function::from_fn(handler)))
+    }
+
+    /// Adds a Rust function that works in the transaction that settles its delivery: what it does there
+    /// is done exactly once for each event, whatever dies.
+    ///
+    /// Named like those of [`App::on`]. It gets the open transaction of our own database, with the
+    /// delivery's row locked, and does its work by statements on it. Anything but
+    /// [`Outcome::Delivered`], a panic or an error of a statement undoes all of it. What it does beside
+    /// the transaction is not undone, so it should do nothing else; and it must not commit. On SQLite it
+    /// holds the only writer: nothing is recorded meanwhile.
+    ///
+    /// ```
+    /// # use hookonce::{app::App, handler::Outcome, store::sqlx};
+    /// # fn add(app: App) -> App {
+    /// app.on_tx("stripe", "charge.succeeded", |event, _context, mut tx| {
+    ///     Box::pin(async move {
+    ///         let Some(connection) = tx.postgres() else { return Outcome::reject("not PostgreSQL") };
+    ///         let done = sqlx::query("INSERT INTO ledger (charge) VALUES ($1)")
+    ///             .bind(&event.event_id)
+    ///             .execute(connection)
+    ///             .await;
+    ///         match done {
+    ///             Ok(_) => Outcome::done(),
+    ///             Err(error) => Outcome::retry(error.to_string()),
+    ///         }
+    ///     })
+    /// })
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn on_tx<F>(self, source: &str, events: &str, handler: F) -> Self
+    where
+        F: for<'t> Fn(Event, Context, Tx<'t>) -> BoxFuture<'t, Outcome> + Send + Sync + 'static,
+    {
+        self.add(source, events, effects::in_transaction(handler))
+    }
+
+    fn add(mut self, source: &str, events: &str, effect: Effect) -> Self {
+        let checked = functions::checked(source, events, effect, &self.sources);
         match checked.and_then(|new| functions::unless_taken(new, &self.functions, &self.callees)) {
             Ok(function) => self.functions.push(function),
             Err(fault) => self.faults.push(fault),

@@ -54,12 +54,23 @@ pub struct Config {
     pub sources: Vec<SourceSettings>,
     /// Where events go, by name.
     pub handlers: Vec<HandlerSettings>,
+    /// Other databases that handlers write to, by name.
+    pub databases: Vec<DatabaseSettings>,
     /// When and how expired rows are deleted.
     pub cleanup: CleanupSettings,
     /// How long each kind of row lives.
     pub retention: Retention,
     /// What is told about itself.
     pub telemetry: TelemetrySettings,
+}
+
+/// Another database of the operator's.
+#[derive(Debug, Clone)]
+pub struct DatabaseSettings {
+    /// Its name.
+    pub name: entity::Name,
+    /// Where it is; may hold a password.
+    pub url: crate::secret::Secret,
 }
 
 impl Config {

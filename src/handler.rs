@@ -10,6 +10,7 @@ use uuid::Uuid;
 use crate::event::Event;
 use crate::retry::RetryPolicy;
 use crate::secret::Secret;
+use crate::statement::Script;
 
 pub mod build;
 pub mod exec;
@@ -143,6 +144,8 @@ pub enum Kind {
     Exec(ExecSettings),
     /// Writes a line to the log.
     Log,
+    /// Runs statements in a database.
+    Sql(SqlSettings),
 }
 
 /// An HTTP endpoint of the operator's.
@@ -158,6 +161,19 @@ pub struct HttpSettings {
     pub deny_private: bool,
     /// Statuses that make a delivery dead at once.
     pub dead_on: Vec<u16>,
+}
+
+/// Statements that run once for each delivery.
+#[derive(Debug, Clone)]
+pub struct SqlSettings {
+    /// What runs, in one transaction.
+    pub script: Script,
+    /// The statements as they were written.
+    pub written: Vec<String>,
+    /// Where each of them stands in the config, such as `12:5`.
+    pub places: Vec<String>,
+    /// Another database; `None` is our own.
+    pub database: Option<Name>,
 }
 
 /// A program of the operator's.

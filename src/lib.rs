@@ -40,6 +40,7 @@ pub mod store;
 pub mod event;
 pub mod handler;
 pub mod retry;
+pub mod statement;
 pub mod worker;
 
 pub mod upkeep;

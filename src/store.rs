@@ -21,6 +21,7 @@ pub mod claim;
 pub mod cleanup;
 mod clock;
 mod connect;
+pub mod effect;
 pub mod error;
 pub mod gauge;
 mod lock;
@@ -41,6 +42,8 @@ pub use browse::{
 };
 pub use clock::Probe;
 pub use error::{OpenError, StoreError};
+/// The driver of [`effect::Tx`], in the version that it has here.
+pub use sqlx;
 
 pub use connect::HOT_PLANNING;
 pub use recorded::Recorded;

@@ -12,7 +12,6 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::handler::Handler;
 use crate::handler::seats::{Seat, Seats, Taken};
 use crate::metric::Metrics;
 use crate::retry::RetryPolicy;
@@ -21,10 +20,12 @@ use crate::store::{Claimed, Store};
 
 mod attempt;
 mod births;
+pub mod effect;
 mod leases;
 pub mod settle;
 mod settler;
 
+use effect::Effect;
 use leases::Leases;
 use settler::Settler;
 
@@ -50,8 +51,8 @@ const UNSETTLED_MAX: usize = 1024;
 pub struct Callee {
     /// Its name.
     pub name: Name,
-    /// What to call.
-    pub handler: Arc<dyn Handler>,
+    /// What to do.
+    pub effect: Effect,
     /// How long one call may take.
     pub timeout: Duration,
     /// How many calls at once, on this replica.

@@ -1,16 +1,16 @@
 //! Rust functions as handlers of an app.
 
-use std::sync::Arc;
 use std::time::Duration;
 
 use entity::Name;
 
 use super::{named, pattern};
-use crate::handler::{Handler, Pattern};
+use crate::handler::Pattern;
 use crate::http::admin::shape::HandlerItem;
 use crate::retry::RetryPolicy;
 use crate::source::Sources;
 use crate::worker::Callee;
+use crate::worker::effect::Effect;
 
 /// How long one call of a function may take.
 const TIMEOUT: Duration = Duration::from_secs(30);
@@ -26,14 +26,14 @@ pub(super) struct Function {
     pub(super) name: Name,
     pub(super) source: Name,
     pub(super) events: Pattern,
-    handler: Arc<dyn Handler>,
+    effect: Effect,
 }
 
 /// Checks what [`super::App::on`] was given.
 pub(super) fn checked(
     source: &str,
     events: &str,
-    handler: Arc<dyn Handler>,
+    effect: Effect,
     sources: &Sources,
 ) -> Result<Function, String> {
     let fault = |why: String| format!("on({source:?}, {events:?}): {why}");
@@ -50,7 +50,7 @@ pub(super) fn checked(
         name: named(&format!("on.{source}.{shown}")).map_err(fault)?,
         source: named(source).map_err(fault)?,
         events: pattern(events).map_err(fault)?,
-        handler,
+        effect,
     })
 }
 
@@ -79,7 +79,7 @@ impl Function {
     pub(super) fn callee(&self) -> Callee {
         Callee {
             name: self.name.clone(),
-            handler: Arc::clone(&self.handler),
+            effect: self.effect.clone(),
             timeout: TIMEOUT,
             concurrency: CONCURRENCY,
             retry: RetryPolicy::default(),
@@ -108,7 +108,7 @@ mod tests {
             name: named(called).expect("a name"),
             source: named("stripe").expect("a name"),
             events: pattern(events).expect("a pattern"),
-            handler: function::from_fn(|_, _| async { Outcome::done() }),
+            effect: Effect::Call(function::from_fn(|_, _| async { Outcome::done() })),
         }
     }
 

@@ -1,13 +1,18 @@
 //! `hookonce check`: config, secrets, handlers and database; every fault at once.
 
+use std::path::Path;
+
 use super::failure::chain;
 use super::output::count;
 use super::serve::passed_on;
 use super::{Failure, Global, Output};
-use crate::config::Environment;
+use crate::config::{self, Config, Environment};
+use crate::handler::{HandlerSettings, Kind};
 use crate::source::Facts;
 use crate::store::{Migrate, OpenError, Store, migrate};
 use crate::verify::Integrity;
+
+mod statements;
 
 pub(super) async fn run(global: &Global, output: &Output) -> Result<(), Failure> {
     let loaded = global.load()?;
@@ -22,13 +27,19 @@ pub(super) async fn run(global: &Global, output: &Output) -> Result<(), Failure>
     let mut faults = Vec::new();
     let environment =
         Environment::of_process().only(passed_on(&loaded.config).iter().map(String::as_str));
-    for handler in &loaded.config.handlers {
+    let is_call = |handler: &&HandlerSettings| !matches!(handler.kind, Kind::Sql(_));
+    for handler in loaded.config.handlers.iter().filter(is_call) {
         if let Err(why) = crate::handler::build_in(handler, &environment) {
             faults.push(why);
         }
     }
-    match database(&loaded.config.store).await {
-        Ok(said) => output.say(&said),
+    let file = loaded.path.as_deref().unwrap_or(Path::new(config::FILE));
+    faults.extend(statements::elsewhere(&loaded.config, file).await);
+    match database(&loaded.config, file).await {
+        Ok((said, found)) => {
+            output.say(&said);
+            faults.extend(found);
+        }
         Err(error) => faults.push(format!("database: {}", chain(&error))),
     }
     if faults.is_empty() {
@@ -62,21 +73,30 @@ fn proves(facts: &Facts) -> String {
 }
 
 /// Looks at the database without changing it.
-async fn database(settings: &crate::store::StoreSettings) -> Result<String, OpenError> {
+///
+/// Statements of handlers are asked for once our tables are there: they may name them.
+async fn database(config: &Config, file: &Path) -> Result<(String, Vec<String>), OpenError> {
+    let settings = &config.store;
     let steps = migrate::status(settings).await?;
     let missing = steps.iter().filter(|step| !step.applied).count();
     if missing > 0 {
         return match settings.migrate {
-            Migrate::Auto => Ok(format!(
-                "database: {} to apply, which `serve` will do",
-                count(missing, "migration")
-            )),
+            Migrate::Auto => {
+                let missing = count(missing, "migration");
+                let said = format!("database: {missing} to apply, which `serve` will do");
+                let unasked = config.handlers.iter().any(
+                    |handler| matches!(&handler.kind, Kind::Sql(sql) if sql.database.is_none()),
+                );
+                let more = if unasked { "; `sql` statements are checked after that" } else { "" };
+                Ok((format!("{said}{more}"), Vec::new()))
+            }
             Migrate::Check | Migrate::Off => Err(OpenError::Migration(format!(
                 "{missing} missing; run `hookonce migrate up`, or set migrate = \"auto\""
             ))),
         };
     }
     let store = Store::open_beside(settings).await?;
+    let found = statements::own(config, &store, file).await;
     store.close().await;
-    Ok("database: reachable and up to date".to_owned())
+    Ok(("database: reachable and up to date".to_owned(), found))
 }

@@ -26,6 +26,8 @@ pub(crate) struct File {
     pub(crate) sources: BTreeMap<String, FileSource>,
     /// Where events go, by name.
     pub(crate) handlers: BTreeMap<String, FileHandler>,
+    /// Other databases that handlers may write to, by name.
+    pub(crate) databases: BTreeMap<String, FileElsewhere>,
     pub(crate) telemetry: FileTelemetry,
 }
 
@@ -154,7 +156,7 @@ pub(crate) struct FileSource {
     pub(crate) secrets_shared_with: Option<Names>,
 }
 
-/// Where events go: exactly one of http, exec and log.
+/// Where events go: exactly one of http, exec, sql and log.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct FileHandler {
@@ -168,6 +170,8 @@ pub(crate) struct FileHandler {
     pub(crate) exec: Option<FileExec>,
     /// Writes a line to the log.
     pub(crate) log: Option<FileLog>,
+    /// Runs statements in a database, exactly once.
+    pub(crate) sql: Option<FileSql>,
     /// How long one call may take. Default 10s.
     pub(crate) timeout: Option<Span>,
     /// How many calls at once, on this replica. Default 16.
@@ -206,6 +210,28 @@ pub(crate) struct FileExec {
     pub(crate) command: Option<Vec<String>>,
     /// Environment variables passed on by name.
     pub(crate) env: Vec<String>,
+}
+
+/// Statements that run in one transaction.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table such as { statements = [\"insert …\"] }"
+)]
+pub(crate) struct FileSql {
+    /// Each with places such as `:event.id` and `:body.data.amount`. Required.
+    pub(crate) statements: Option<Vec<String>>,
+    /// One of `[databases]`. Default our own.
+    pub(crate) database: Option<String>,
+}
+
+/// Another database.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(default, deny_unknown_fields, expecting = "a table such as { url = { env = \"NAME\" } }")]
+pub(crate) struct FileElsewhere {
+    /// `postgres://…` or `sqlite://…`, or where to read it. Required.
+    pub(crate) url: Option<TextOrSecret>,
 }
 
 /// The log handler has no settings.

@@ -6,7 +6,6 @@ const NOT_BUILT: &[&str] = &[
     "database.spool",
     "telemetry.otlp",
     "gateways",
-    "databases",
     "notify",
     "sources.*.expect_every",
     "sources.*.respond",
@@ -16,7 +15,6 @@ const NOT_BUILT: &[&str] = &[
     "handlers.*.rate",
     "handlers.*.breaker",
     "handlers.*.pause_on",
-    "handlers.*.sql",
     "handlers.*.nats",
     "handlers.*.amqp",
     "handlers.*.redis",
@@ -24,7 +22,7 @@ const NOT_BUILT: &[&str] = &[
 ];
 
 /// Kinds of handlers that aren't built yet.
-pub(crate) const HANDLER_KINDS: &[&str] = &["sql", "nats", "amqp", "redis", "kafka"];
+pub(crate) const HANDLER_KINDS: &[&str] = &["nats", "amqp", "redis", "kafka"];
 
 /// What to say about a key that is known but not built; `None` for any other key.
 pub(crate) fn reason(path: &[&str], key: &str) -> Option<String> {
@@ -54,10 +52,10 @@ mod tests {
     #[test]
     fn a_pattern_matches_whole_paths_only() {
         assert!(reason(&["server"], "tls").is_some());
-        assert!(reason(&["handlers", "billing"], "sql").is_some());
+        assert!(reason(&["handlers", "billing"], "nats").is_some());
         assert!(reason(&[], "notify").is_some());
-        assert!(reason(&["handlers"], "sql").is_none());
-        assert!(reason(&["handlers", "billing", "http"], "sql").is_none());
+        assert!(reason(&["handlers"], "nats").is_none());
+        assert!(reason(&["handlers", "billing", "http"], "nats").is_none());
         assert!(reason(&["server"], "listen").is_none());
     }
 }

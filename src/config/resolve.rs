@@ -59,12 +59,15 @@ pub(crate) fn config(desk: &mut Desk<'_>, file: &File) -> Config {
             Some((name.as_str(), source::draft(desk, name, written, &around)?))
         })
         .collect();
+    let store = store(desk, &file.database);
+    let databases = handler::sql::Databases::read(desk, &store.url, &file.databases);
     let mut handlers = Vec::new();
     for (name, written) in &file.handlers {
-        handlers.extend(handler::settings(desk, name, written, &file.sources));
+        handlers.extend(handler::settings(desk, name, written, &file.sources, &databases));
     }
     let config = Config {
-        store: store(desk, &file.database),
+        store,
+        databases: databases.settings(),
         cleanup: cleanup(desk, &file.cleanup),
         retention: retention(desk, &file.retention, &drafts),
         telemetry: telemetry_settings(desk, file.telemetry.log.as_deref()),

@@ -39,6 +39,12 @@ pub fn table(config: &Config) -> Table {
     let handlers: Table =
         config.handlers.iter().map(|it| (it.name.to_string(), handler(it).into())).collect();
     all.insert("handlers".into(), handlers.into());
+    let url = |url: &Secret| table_of([("url", without_password(url.expose()).into())]);
+    let databases: Table =
+        config.databases.iter().map(|it| (it.name.to_string(), url(&it.url).into())).collect();
+    if !databases.is_empty() {
+        all.insert("databases".into(), databases.into());
+    }
     let log = Value::from(config.telemetry.log.as_str());
     all.insert("telemetry".into(), table_of([("log", log)]).into());
     all
@@ -215,6 +221,13 @@ fn handler(it: &HandlerSettings) -> Table {
         Kind::Exec(exec) => {
             let inner = table_of([("command", texts(&exec.command)), ("env", texts(&exec.env))]);
             table.insert("exec".into(), inner.into());
+        }
+        Kind::Sql(sql) => {
+            let mut inner = table_of([("statements", texts(&sql.written))]);
+            if let Some(database) = &sql.database {
+                inner.insert("database".into(), database.as_str().into());
+            }
+            table.insert("sql".into(), inner.into());
         }
         Kind::Log => {
             table.insert("log".into(), Table::new().into());

@@ -42,6 +42,7 @@ pub fn build_in(
         Kind::Exec(spec) => exec::ExecHandler::new(spec, environment)
             .map(|handler| Arc::new(handler) as Arc<dyn Handler>),
         Kind::Log => Ok(Arc::new(log::LogHandler)),
+        Kind::Sql(_) => Err("`sql` is no call: `App::build` makes it".to_owned()),
     };
     made.map_err(|fault| format!("handler `{}`: {fault}", settings.name))
 }

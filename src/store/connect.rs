@@ -19,6 +19,7 @@ use sqlx::sqlite::{
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Row};
 use tokio::time::error::Elapsed;
 
+use super::effect::EFFECT_POOL;
 use super::error::{OpenError, StoreError, read_only};
 use super::lock::FileLock;
 use super::{StoreSettings, safety};
@@ -74,6 +75,8 @@ pub(super) struct Postgres {
     hot_patience: Duration,
     /// Workers, upkeep, admin.
     pub(super) shared: PgPool,
+    /// Transactions of effects only: see `effect.rs`. As guarded as `shared`, and lazily connected.
+    pub(super) effects: PgPool,
     /// How long to wait for a call on `shared`.
     patience: Duration,
     /// `shared`, for the query builder.
@@ -224,6 +227,7 @@ impl Database {
             Self::Postgres(postgres) => {
                 postgres.recording.close().await;
                 postgres.working.close().await;
+                postgres.effects.close().await;
                 postgres.shared.close().await;
             }
             Self::Sqlite(sqlite) => {
@@ -282,8 +286,18 @@ async fn open_postgres(
     let working = hot(2)
         .before_acquire(|connection, _| Box::pin(answering(writable(connection))))
         .connect_lazy_with(hot_options);
-    let shared = PgPoolOptions::new()
-        .max_connections(settings.connections.max(2))
+    let effects = guarded(EFFECT_POOL).connect_lazy_with(options.clone());
+    let shared = guarded(settings.connections.max(2)).connect_lazy_with(options);
+    let orm = SqlxPostgresConnector::from_sqlx_postgres_pool(shared.clone());
+    let hot_patience = hot_statement + ANSWER_MARGIN;
+    let patience = ACQUIRE_TIMEOUT + 2 * settings.statement_timeout + ANSWER_MARGIN;
+    Ok(Postgres { recording, working, hot_patience, shared, effects, patience, orm })
+}
+
+/// A pool on which transactions may be begun: each use rolls back what an earlier one may have left.
+fn guarded(connections: u32) -> PgPoolOptions {
+    PgPoolOptions::new()
+        .max_connections(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
         .before_acquire(|connection, _| Box::pin(answering(rolled_back(connection))))
@@ -292,11 +306,6 @@ async fn open_postgres(
         .after_release(|connection, _| {
             Box::pin(answering(async move { connection.ping().await.map(|()| true) }))
         })
-        .connect_lazy_with(options);
-    let orm = SqlxPostgresConnector::from_sqlx_postgres_pool(shared.clone());
-    let hot_patience = hot_statement + ANSWER_MARGIN;
-    let patience = ACQUIRE_TIMEOUT + 2 * settings.statement_timeout + ANSWER_MARGIN;
-    Ok(Postgres { recording, working, hot_patience, shared, patience, orm })
 }
 
 /// Fails when a check takes too long, so that the pool drops the connection.

@@ -1,6 +1,7 @@
 //! Settling: the durable next state of a leased delivery, guarded by its epoch.
 
 use entity::State;
+use sqlx::{PgConnection, SqliteConnection};
 use uuid::Uuid;
 
 use super::connect::{Database, Postgres, Sqlite};
@@ -140,13 +141,26 @@ async fn settle_postgres(
     batch: &[Settlement],
     lapsed_only: bool,
 ) -> Result<Vec<(Uuid, i64)>, StoreError> {
+    let mut hot = postgres.working().await?;
+    let patience = hot.patience();
+    let settling = on_postgres(hot.connection(), batch, lapsed_only);
+    let answer = tokio::time::timeout(patience, settling).await;
+    hot.finish(answer)
+}
+
+/// Settles on a connection, and within the transaction that is open there, if one is. Gives what stands.
+pub(super) async fn on_postgres(
+    connection: &mut PgConnection,
+    batch: &[Settlement],
+    lapsed_only: bool,
+) -> Result<Vec<(Uuid, i64)>, StoreError> {
     let written: Vec<Written<'_>> = batch.iter().map(|one| written(&one.verdict)).collect();
     let errors: Vec<Option<String>> =
         batch.iter().map(|one| one.attempt.error.as_deref().map(text)).collect();
     let causes: Vec<Option<String>> = written.iter().map(|one| one.cause.map(text)).collect();
     let responses: Vec<Option<&[u8]>> =
         batch.iter().map(|one| one.attempt.response.as_deref()).collect();
-    let settle = sqlx::query_as(SETTLE_POSTGRES)
+    Ok(sqlx::query_as(SETTLE_POSTGRES)
         .bind(batch.iter().map(|one| one.delivery).collect::<Vec<_>>())
         .bind(batch.iter().map(|one| one.epoch).collect::<Vec<_>>())
         .bind(written.iter().map(|one| one.state.as_str()).collect::<Vec<_>>())
@@ -159,11 +173,9 @@ async fn settle_postgres(
         .bind(batch.iter().map(|one| one.attempt.status).collect::<Vec<_>>())
         .bind(errors)
         .bind(responses)
-        .bind(lapsed_only);
-    let mut hot = postgres.working().await?;
-    let patience = hot.patience();
-    let answer = tokio::time::timeout(patience, settle.fetch_all(hot.connection())).await;
-    hot.finish(answer.map(|done| done.map_err(StoreError::from)))
+        .bind(lapsed_only)
+        .fetch_all(connection)
+        .await?)
 }
 
 async fn settle_sqlite(
@@ -172,6 +184,17 @@ async fn settle_sqlite(
     lapsed_only: bool,
 ) -> Result<Vec<(Uuid, i64)>, StoreError> {
     let mut transaction = sqlite.writer.begin_with("BEGIN IMMEDIATE").await?;
+    let done = on_sqlite(&mut transaction, batch, lapsed_only).await?;
+    transaction.commit().await?;
+    Ok(done)
+}
+
+/// Settles within the transaction that is open on a connection. Gives what stands.
+pub(super) async fn on_sqlite(
+    connection: &mut SqliteConnection,
+    batch: &[Settlement],
+    lapsed_only: bool,
+) -> Result<Vec<(Uuid, i64)>, StoreError> {
     let mut done = Vec::with_capacity(batch.len());
     for one in batch {
         let written = written(&one.verdict);
@@ -183,7 +206,7 @@ async fn settle_sqlite(
             .bind(written.counts)
             .bind(written.cause.map(text))
             .bind(lapsed_only)
-            .fetch_optional(&mut *transaction)
+            .fetch_optional(&mut *connection)
             .await?;
         let Some(row) = row else { continue };
         let leased_at: Option<String> = get(&row, "leased_at")?;
@@ -197,11 +220,10 @@ async fn settle_sqlite(
             .bind(one.attempt.status)
             .bind(one.attempt.error.as_deref().map(text))
             .bind(one.attempt.response.as_deref())
-            .execute(&mut *transaction)
+            .execute(&mut *connection)
             .await?;
         done.push((one.delivery, one.epoch));
     }
-    transaction.commit().await?;
     Ok(done)
 }
 

@@ -4,13 +4,16 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use entity::TryOutcome;
 use futures::FutureExt;
 
+use super::effect::{Effect, Transactional, within};
 use super::settle::{Attempted, Ending, Judged, judge};
 use super::{Callee, Shared};
 use crate::event::Event;
-use crate::handler::Context;
 use crate::handler::seats::Seat;
+use crate::handler::{Context, Handler, Outcome};
+use crate::store::effect::Effected;
 use crate::store::{AttemptRecord, Claimed, Settled, Settlement, Verdict};
 
 /// How long a settlement may still take once the daemon has cut its calls off.
@@ -30,19 +33,26 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
         timeout: callee.timeout,
         cancelled: lost.clone(),
     };
-    let ending = tokio::select! {
+    let came = tokio::select! {
         // A call that has just ended is settled, even when the lease was lost in the same moment.
         biased;
-        ending = call(&callee, event.as_ref(), &context) => Some(ending),
-        () = lost.cancelled() => None,
-        () = shared.stop.calls.cancelled() => Some(Ending::Interrupted),
+        came = run_effect(&shared, &callee, &claim, event.as_ref(), &context) => came,
+        () = lost.cancelled() => Came::LeaseLost,
+        () = shared.stop.calls.cancelled() => Came::To(Ending::Interrupted),
     };
     let took = begun.elapsed();
-    let Some(ending) = ending else {
-        // The lease is lost: nothing of this call is ours to settle.
-        shared.leases.release(claim.delivery, claim.epoch);
-        leave(&shared, &callee, seat);
-        return;
+    let (ending, doubtful) = match came {
+        Came::To(ending) => (ending, false),
+        Came::InDoubt(ending) => (ending, true),
+        Came::Settled | Came::LeaseLost => {
+            // Either way nothing of this call is left to settle.
+            shared.leases.release(claim.delivery, claim.epoch);
+            leave(&shared, &callee, seat);
+            if matches!(came, Came::Settled) {
+                tell_settled(&shared, &callee, &claim, event.as_ref(), took);
+            }
+            return;
+        }
     };
     shared.leases.settling(claim.delivery, claim.epoch);
     // Never closed, so there is always a permit in the end.
@@ -52,13 +62,117 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
     let judged =
         judge(Attempted { ending, tried: claim.tried, open_for }, &callee.retry, rand::random());
     let again = matches!(judged.verdict, Verdict::Pending { .. } | Verdict::Released { .. });
-    settle(&shared, &callee, &claim, event.as_ref(), judged, took).await;
+    let try_ = Try { callee: &callee, claim: &claim, event: event.as_ref(), took, doubtful };
+    settle(&shared, &try_, judged).await;
     shared.leases.release(claim.delivery, claim.epoch);
     drop(waiting);
     if again {
         // It may be due sooner than the claiming loop thinks.
         shared.wake.notify_one();
     }
+}
+
+/// What came of an effect.
+enum Came {
+    /// To be settled.
+    To(Ending),
+    /// To be settled, unless its own transaction did so and only the answer was lost.
+    InDoubt(Ending),
+    /// Settled, in the effect's own transaction.
+    Settled,
+    /// Somebody else has the delivery.
+    LeaseLost,
+}
+
+/// Runs what the handler does. Everything that decides whether it is to run at all comes before this.
+async fn run_effect(
+    shared: &Shared,
+    callee: &Callee,
+    claim: &Claimed,
+    event: Option<&Event>,
+    context: &Context,
+) -> Came {
+    let Some(event) = event else { return Came::To(Ending::NoBody) };
+    match &callee.effect {
+        Effect::Call(handler) => Came::To(call(handler.as_ref(), event, context).await),
+        Effect::InTransaction(effect) => {
+            // Its row is locked until the end: a renewal would wait for that, and with it those of all
+            // the other leases. The lease is longer than the transaction may be.
+            shared.leases.pause(claim.delivery, claim.epoch);
+            in_transaction(shared, Arc::clone(effect), claim, event, context).await
+        }
+    }
+}
+
+async fn in_transaction(
+    shared: &Shared,
+    effect: Arc<dyn Transactional>,
+    claim: &Claimed,
+    event: &Event,
+    context: &Context,
+) -> Came {
+    let delivered = Settlement {
+        delivery: claim.delivery,
+        epoch: claim.epoch,
+        verdict: Verdict::Delivered,
+        attempt: AttemptRecord {
+            n: claim.attempt,
+            duration: Duration::ZERO,
+            outcome: TryOutcome::Delivered,
+            status: None,
+            error: None,
+            response: None,
+        },
+    };
+    let (event, limit) = (event.clone(), context.timeout);
+    let context = context.clone();
+    let done = shared
+        .store
+        .settle_with(delivered, limit, |tx| within(effect, tx, event, context).boxed())
+        .await;
+    match done {
+        Ok(Effected::Settled) => Came::Settled,
+        Ok(Effected::LeaseLost) => {
+            shared.metrics.fenced();
+            tracing::warn!(delivery.id = %claim.delivery, lease.epoch = claim.epoch,
+                "fenced: delivery {} was taken from this worker before its effect; nothing was changed", claim.delivery);
+            Came::LeaseLost
+        }
+        Ok(Effected::Refused(ending)) => Came::To(ending),
+        Ok(Effected::TimedOut) => Came::To(Ending::TimedOut(limit)),
+        Err(error) => {
+            let cause = match std::error::Error::source(&error) {
+                Some(source) => format!("{error}: {source}"),
+                None => error.to_string(),
+            };
+            Came::InDoubt(Ending::Returned(Outcome::retry(cause)))
+        }
+    }
+}
+
+/// Asks the delivery itself what became of a COMMIT whose answer was lost. The settlement under the
+/// lease's epoch was right in any case: it changed nothing where COMMIT did.
+async fn was_delivered(shared: &Shared, claim: &Claimed) -> bool {
+    match shared.store.was_delivered(claim.delivery, claim.epoch).await {
+        Ok(delivered) => delivered,
+        Err(error) => {
+            tracing::debug!(delivery.id = %claim.delivery, error = %error, "its state can't be asked for now");
+            false
+        }
+    }
+}
+
+/// Counts and says that a delivery was settled in its effect's own transaction.
+fn tell_settled(
+    shared: &Shared,
+    callee: &Callee,
+    claim: &Claimed,
+    event: Option<&Event>,
+    took: Duration,
+) {
+    let outcome = TryOutcome::Delivered;
+    shared.metrics.delivery(&callee.name, outcome, took);
+    say(callee, claim, event, &Verdict::Delivered, outcome.as_str(), took);
 }
 
 /// Gives the seat back, and says so when something waits for it.
@@ -69,20 +183,18 @@ fn leave(shared: &Shared, callee: &Callee, seat: Seat) {
     }
 }
 
-async fn call(callee: &Callee, event: Option<&Event>, context: &Context) -> Ending {
-    let Some(event) = event else { return Ending::NoBody };
+async fn call(handler: &dyn Handler, event: &Event, context: &Context) -> Ending {
     // The handler's own code runs within the async block, so that a panic before its first await is
     // caught as well.
-    let guarded =
-        AssertUnwindSafe(async { callee.handler.handle(event, context).await }).catch_unwind();
-    match tokio::time::timeout(callee.timeout, guarded).await {
+    let guarded = AssertUnwindSafe(async { handler.handle(event, context).await }).catch_unwind();
+    match tokio::time::timeout(context.timeout, guarded).await {
         Ok(Ok(outcome)) => Ending::Returned(outcome),
         Ok(Err(panic)) => Ending::Panicked(panic_text(panic.as_ref())),
-        Err(_) => Ending::TimedOut(callee.timeout),
+        Err(_) => Ending::TimedOut(context.timeout),
     }
 }
 
-fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
+pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
     panic
         .downcast_ref::<&str>()
         .map(|text| (*text).to_owned())
@@ -90,14 +202,18 @@ fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
         .unwrap_or_else(|| "without a text".to_owned())
 }
 
-async fn settle(
-    shared: &Shared,
-    callee: &Callee,
-    claim: &Claimed,
-    event: Option<&Event>,
-    judged: Judged,
+/// A try that has ended.
+struct Try<'a> {
+    callee: &'a Callee,
+    claim: &'a Claimed,
+    event: Option<&'a Event>,
     took: Duration,
-) {
+    /// Its own transaction may have settled it, and only the answer was lost.
+    doubtful: bool,
+}
+
+async fn settle(shared: &Shared, ended: &Try<'_>, judged: Judged) {
+    let Try { callee, claim, event, took, doubtful } = *ended;
     let Judged { verdict, outcome, status, error, response } = judged;
     let settlement = Settlement {
         delivery: claim.delivery,
@@ -124,6 +240,9 @@ async fn settle(
         Ok(Settled::Done) => {
             shared.metrics.delivery(&callee.name, outcome, took);
             say(callee, claim, event, &verdict, outcome.as_str(), took);
+        }
+        Ok(Settled::LeaseLost) if doubtful && was_delivered(shared, claim).await => {
+            tell_settled(shared, callee, claim, event, took);
         }
         Ok(Settled::LeaseLost) => {
             tracing::warn!(delivery.id = %claim.delivery, handler.name = %callee.name, lease.epoch = claim.epoch,

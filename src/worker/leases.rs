@@ -27,6 +27,8 @@ struct Lease {
     lost: CancellationToken,
     /// Its call has ended: from here on the settlement tells whether the lease was still ours.
     settling: bool,
+    /// Its row is locked by its effect's own transaction.
+    paused: bool,
 }
 
 impl Leases {
@@ -34,7 +36,8 @@ impl Leases {
     pub(super) fn hold(&self, delivery: Uuid, epoch: i64, length: Duration) -> CancellationToken {
         let lost = CancellationToken::new();
         let renew_at = Instant::now() + length / 3;
-        let lease = Lease { epoch, length, renew_at, lost: lost.clone(), settling: false };
+        let lease =
+            Lease { epoch, length, renew_at, lost: lost.clone(), settling: false, paused: false };
         if let Some(older) = self.map().insert(delivery, lease) {
             // This worker got its own lapsed delivery again: the call under the older epoch must end,
             // and nobody else would tell it now.
@@ -43,10 +46,18 @@ impl Leases {
         lost
     }
 
+    /// Renews it no more until its call has ended.
+    pub(super) fn pause(&self, delivery: Uuid, epoch: i64) {
+        if let Some(lease) = self.map().get_mut(&delivery).filter(|lease| lease.epoch == epoch) {
+            lease.paused = true;
+        }
+    }
+
     /// The call has ended; the lease is renewed until its settlement is durable.
     pub(super) fn settling(&self, delivery: Uuid, epoch: i64) {
         if let Some(lease) = self.map().get_mut(&delivery).filter(|lease| lease.epoch == epoch) {
             lease.settling = true;
+            lease.paused = false;
         }
     }
 
@@ -61,7 +72,7 @@ impl Leases {
     fn due(&self, now: Instant) -> Vec<Held> {
         self.map()
             .iter()
-            .filter(|(_, lease)| lease.renew_at <= now)
+            .filter(|(_, lease)| lease.renew_at <= now && !lease.paused)
             .map(|(delivery, lease)| Held {
                 delivery: *delivery,
                 epoch: lease.epoch,
@@ -168,6 +179,17 @@ mod tests {
         leases.hold(delivery, 1, LENGTH);
         leases.settling(delivery, 1);
         assert!(!leases.lose(delivery, 1), "its settlement was quicker than the renewal's answer");
+        assert_eq!(leases.due(Instant::now() + LENGTH).len(), 1);
+    }
+
+    #[test]
+    fn a_paused_lease_is_renewed_again_once_its_call_has_ended() {
+        let leases = Leases::default();
+        let delivery = Uuid::now_v7();
+        leases.hold(delivery, 1, LENGTH);
+        leases.pause(delivery, 1);
+        assert!(leases.due(Instant::now() + LENGTH).is_empty());
+        leases.settling(delivery, 1);
         assert_eq!(leases.due(Instant::now() + LENGTH).len(), 1);
     }
 }

@@ -4,7 +4,7 @@ mod birth;
 mod browse;
 mod claim;
 mod cleanup;
-mod ground;
+pub mod ground;
 mod migrate;
 mod outage;
 mod plan;

@@ -22,5 +22,6 @@ pub use daemon::{Daemon, DaemonPlan};
 pub use database::{Kind, TestDatabase};
 pub use endpoint::{Answer, Endpoint};
 pub use postgres::PostgresServer;
+pub use raw::RawRequest;
 pub use sender::{Sender, Signer};
 pub use wait::{eventually, within};

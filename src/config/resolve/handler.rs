@@ -14,6 +14,10 @@ use crate::config::value::{Text, Waits};
 use crate::handler::{ExecSettings, HandlerSettings, HttpSettings, Kind, Pattern};
 use crate::retry::{Backoff, Limit, RetryPolicy};
 
+pub(crate) mod sql;
+
+use sql::Databases;
+
 /// Statuses that say that the same request will never be accepted.
 const DEAD_ON: &[u16] = &[400, 413, 415, 422];
 const TIMEOUT: Duration = Duration::from_secs(10);
@@ -42,15 +46,17 @@ pub(crate) fn settings(
     text: &str,
     file: &FileHandler,
     sources: &BTreeMap<String, FileSource>,
+    databases: &Databases,
 ) -> Option<HandlerSettings> {
     let name = desk.name(&["handlers", text], text);
     let from = from(desk, text, file, sources);
     let events = events(desk, text, file);
-    let kind = kind(desk, text, file);
+    let kind = kind(desk, text, file, databases);
     let timeout = file.timeout.map_or(TIMEOUT, |Text(span)| span);
     let timeout = desk.at_least(&["handlers", text, "timeout"], timeout, Duration::from_millis(1));
     let lease = file.lease.map_or(LEASE, |Text(span)| span);
     let lease = desk.at_least(&["handlers", text, "lease"], lease, LEASE_MIN);
+    let lease = sql::lease(desk, text, kind.as_ref(), timeout, lease);
     let concurrency = file.concurrency.unwrap_or(CONCURRENCY);
     let concurrency = desk.within(&["handlers", text, "concurrency"], concurrency, 1..=1024);
     let retry = retry(desk, text, file.retry.as_ref());
@@ -118,9 +124,14 @@ fn events(desk: &mut Desk<'_>, text: &str, file: &FileHandler) -> Vec<Pattern> {
     patterns
 }
 
-fn kind(desk: &mut Desk<'_>, text: &str, file: &FileHandler) -> Option<Kind> {
+fn kind(
+    desk: &mut Desk<'_>,
+    text: &str,
+    file: &FileHandler,
+    databases: &Databases,
+) -> Option<Kind> {
     let table = ["handlers", text];
-    let written: Vec<&str> = ["http", "exec", "log"]
+    let written: Vec<&str> = ["http", "exec", "log", "sql"]
         .into_iter()
         .filter(|kind| desk.is_written(&["handlers", text, kind]))
         .collect();
@@ -141,6 +152,9 @@ fn kind(desk: &mut Desk<'_>, text: &str, file: &FileHandler) -> Option<Kind> {
     if let Some(exec) = &file.exec {
         return exec_kind(desk, text, exec);
     }
+    if let Some(sql) = &file.sql {
+        return sql::kind(desk, text, sql, databases);
+    }
     if file.log.is_some() {
         return Some(Kind::Log);
     }
@@ -151,7 +165,7 @@ fn kind(desk: &mut Desk<'_>, text: &str, file: &FileHandler) -> Option<Kind> {
         desk.fault(
             &table,
             format!(
-                "`{text}` says not what to do: add `http = {{ url = \"…\" }}`, `exec = {{ command = [\"…\"] }}` or `log = {{}}`"
+                "`{text}` says not what to do: add `http = {{ url = \"…\" }}`, `exec = {{ command = [\"…\"] }}`, `sql = {{ statements = [\"…\"] }}` or `log = {{}}`"
             ),
         );
     }

@@ -6,10 +6,11 @@ const CONTRACT: &str = include_str!("contract.toml");
 
 fn with_files() -> (tempfile::TempDir, Environment, String) {
     let dir = tempfile::tempdir().unwrap();
-    for name in ["stripe_old", "partner", "app_database_url"] {
+    for name in ["stripe_old", "partner"] {
         let secret = format!("0123456789abcdef0123456789abcdef-{name}\n");
         std::fs::write(dir.path().join(name), secret).unwrap();
     }
+    std::fs::write(dir.path().join("app_database_url"), "postgres://app@db/app\n").unwrap();
     let mut env = env();
     env.set("HOOKONCE_ADMIN_TOKEN", "a-token-for-the-admin");
     let text = CONTRACT.replace("/run/secrets/", &format!("{}/", dir.path().display()));
@@ -39,11 +40,9 @@ fn each_key_loads_or_is_not_built_yet() {
         "rate",
         "pause_on",
         "breaker",
-        "sql",
         "transform",
         "nats",
         "lane",
-        "databases",
         "gateways",
         "notify",
         "otlp",
@@ -63,13 +62,7 @@ fn what_is_built_of_it_loads() {
         })
         .map(|line| format!("{line}\n"))
         .collect();
-    let tables = [
-        "[handlers.ledger]",
-        "[handlers.deploys]",
-        "[databases.app]",
-        "[gateways.payments]",
-        "[[notify]]",
-    ];
+    let tables = ["[handlers.deploys]", "[gateways.payments]", "[[notify]]"];
     let mut keep = true;
     let mut text = String::new();
     for line in kept.lines() {
@@ -87,7 +80,8 @@ fn what_is_built_of_it_loads() {
     let (config, _) = read_with(&text, &env).unwrap_or_else(|faults| panic!("{faults}\n{text}"));
     assert_eq!(config.sources.len(), 2);
     assert_eq!(config.sources[1].secrets.len(), 2);
-    assert_eq!(config.handlers.len(), 3);
+    assert_eq!(config.handlers.len(), 4);
+    assert_eq!(config.databases.len(), 1);
     assert_eq!(config.cleanup.window.unwrap().0.to_string(), "01:00:00");
     assert_eq!(config.sources[0].rate_limit, Some(100));
 }

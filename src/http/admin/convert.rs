@@ -261,6 +261,7 @@ impl From<&HandlerSettings> for HandlerItem {
             Kind::Http(_) => "http",
             Kind::Exec(_) => "exec",
             Kind::Log => "log",
+            Kind::Sql(_) => "sql",
         };
         Self {
             name: handler.name.to_string(),

@@ -13,6 +13,7 @@ use hookonce::store::{
     BIRTH_EPOCH, BirthLease, Claimed, NewEvent, Recorded, Settled, Store, Verdict,
 };
 use hookonce::upkeep::rescue::rescue_once;
+use hookonce::worker::effect::Effect;
 use hookonce::worker::{Birth, Callee, WorkerParts, WorkerStop};
 use tokio::sync::{Notify, mpsc};
 
@@ -141,7 +142,7 @@ impl Working {
         let calls = Arc::new(Counting::default());
         let callees = vec![Callee {
             name: name("a"),
-            handler: calls.clone(),
+            effect: Effect::Call(calls.clone()),
             timeout: Duration::from_secs(5),
             concurrency: 4,
             retry: RetryPolicy::default(),

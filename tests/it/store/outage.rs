@@ -9,6 +9,7 @@ use hookonce::metric::Metrics;
 use hookonce::retry::RetryPolicy;
 use hookonce::store::{Settled, Store, StoreSettings, Verdict};
 use hookonce::upkeep::UpkeepParts;
+use hookonce::worker::effect::Effect;
 use hookonce::worker::{Callee, WorkerParts, WorkerStop};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 use tokio::io::copy_bidirectional;
@@ -179,7 +180,7 @@ async fn what_was_handled_while_the_database_was_away_is_settled_and_not_handled
     let (lease, wake, metrics) = (Duration::from_secs(3), Arc::new(Notify::new()), Metrics::new());
     let callee = Callee {
         name: name("a"),
-        handler,
+        effect: Effect::Call(handler),
         timeout: Duration::from_secs(60),
         concurrency: 1,
         retry: RetryPolicy::default(),

@@ -144,6 +144,11 @@ async fn postgres_reads_only_what_it_needs() {
     plan.assert_no_full_scan();
     plan.assert_reads_at_most(8.0);
 
+    let lock = hookonce::store::effect::LOCK_POSTGRES;
+    let plan = explain(&mut c, lock, &format!("'{leased}'::uuid, 1::int8")).await;
+    plan.assert_uses("delivery_pkey", &["id"]);
+    plan.assert_reads_at_most(2.0);
+
     let lapsed = include_str!("../../../src/store/sql/lapsed.postgres.sql");
     let plan = explain(&mut c, lapsed, "ARRAY['d'], 256").await;
     plan.assert_uses("delivery_lapsing", &["lease_until"]);
@@ -195,6 +200,7 @@ async fn sqlite_reads_only_what_it_needs() {
             include_str!("../../../src/store/sql/settle.sqlite.sql"),
             "sqlite_autoindex_delivery_1 (id=?)",
         ),
+        (hookonce::store::effect::LOCK_SQLITE, "sqlite_autoindex_delivery_1 (id=?)"),
         (hookonce::store::rescue::LAPSED_SQLITE, "USING INDEX delivery_lapsing (lease_until<?)"),
     ];
     for (sql, index) in sweeps.chain(others) {
@@ -235,6 +241,10 @@ async fn plans_that_were_made_while_the_tables_were_empty_do_not_read_them_whole
     let plan = explain(&mut c, settle, arguments).await;
     plan.assert_uses("delivery_pkey", &["id"]);
     plan.assert_no_full_scan();
+
+    let lock = hookonce::store::effect::LOCK_POSTGRES;
+    let plan = explain(&mut c, lock, "gen_random_uuid(), 1::int8").await;
+    plan.assert_uses("delivery_pkey", &["id"]);
 }
 
 /// A session that plans as those of the hot paths do.

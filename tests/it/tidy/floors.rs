@@ -13,7 +13,7 @@ const FLOORS: [(u8, &[&str]); 9] = [
     (5, &["http"]),
     (4, &["intake", "worker", "upkeep", "keys"]),
     (3, &["store", "handler", "fixture", "fetch"]),
-    (2, &["source"]),
+    (2, &["source", "statement"]),
     (1, &["verify"]),
     (0, &["received", "event", "retry", "secret", "metric", "telemetry", "address"]),
 ];

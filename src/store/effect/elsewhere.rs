@@ -1,0 +1,255 @@
+//! Another database of the operator's: statements there run behind a fence, a row for each delivery that
+//! is written in the same transaction. Whoever finds the row knows that the statements were done.
+//!
+//! Fences are never deleted from here: only our own tables know whether a delivery can still be tried,
+//! and a fence that is missing then means that its statements run twice.
+
+use std::str::FromStr;
+use std::sync::Arc;
+use std::time::Duration;
+
+use entity::Name;
+use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::{ConnectOptions, Executor, PgConnection, SqliteConnection};
+use tokio::sync::OnceCell;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use super::{Ended, Refusal, Statements, postgres, sqlite};
+use crate::secret::Secret;
+use crate::statement::{Dialect, Filled};
+use crate::store::connect::ACQUIRE_TIMEOUT;
+
+const HAS_FENCE_POSTGRES: &str = "SELECT to_regclass('hookonce_fence') IS NOT NULL";
+
+const CREATE_FENCE_POSTGRES: &str = "CREATE TABLE IF NOT EXISTS hookonce_fence (
+    delivery_id uuid PRIMARY KEY,
+    settled_at  timestamptz NOT NULL DEFAULT now())";
+
+const CREATE_FENCE_SQLITE: &str = "CREATE TABLE IF NOT EXISTS hookonce_fence (
+    delivery_id text PRIMARY KEY NOT NULL,
+    settled_at  text NOT NULL DEFAULT (strftime('%Y-%m-%d %H:%M:%f', 'now'))) WITHOUT ROWID";
+
+const FENCE_POSTGRES: &str =
+    "INSERT INTO hookonce_fence (delivery_id) VALUES ($1) ON CONFLICT (delivery_id) DO NOTHING";
+
+const FENCE_SQLITE: &str =
+    "INSERT INTO hookonce_fence (delivery_id) VALUES (?1) ON CONFLICT (delivery_id) DO NOTHING";
+
+/// What came of statements in another database.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Applied {
+    /// They were done now, with the fence.
+    Now,
+    /// The fence stood already: they were done by an earlier try.
+    Before,
+}
+
+/// Another database. Cheap to clone; connects when it is first needed.
+#[derive(Debug, Clone)]
+pub struct Elsewhere {
+    name: Name,
+    options: Options,
+    pool: Arc<OnceCell<Pool>>,
+}
+
+#[derive(Debug, Clone)]
+enum Options {
+    Postgres(Box<PgConnectOptions>),
+    Sqlite(Box<SqliteConnectOptions>),
+}
+
+#[derive(Debug)]
+enum Pool {
+    Postgres(PgPool),
+    Sqlite(SqlitePool),
+}
+
+/// Why the transaction there was rolled back.
+enum Back {
+    Before,
+    Refused(Refusal),
+}
+
+impl Elsewhere {
+    /// Reads the URL and touches nothing. Fails with a sentence that does not show it.
+    pub fn new(name: Name, url: &Secret) -> Result<Self, String> {
+        let unread = |why: sqlx::Error| format!("databases.{name}: the URL can't be read: {why}");
+        let options = match Dialect::of_url(url.expose()) {
+            Dialect::Postgres => {
+                let options = PgConnectOptions::from_str(url.expose()).map_err(unread)?;
+                let options = options.application_name("hookonce").options([
+                    ("lock_timeout", "5000"),
+                    // What we then keep as delivered must outlive a crash of that server.
+                    ("synchronous_commit", "on"),
+                    ("client_min_messages", "error"),
+                ]);
+                Options::Postgres(Box::new(options.disable_statement_logging()))
+            }
+            Dialect::Sqlite => {
+                let options = SqliteConnectOptions::from_str(url.expose()).map_err(unread)?;
+                // The file's own journal mode is its owner's business.
+                let options = options
+                    .create_if_missing(false)
+                    .synchronous(SqliteSynchronous::Full)
+                    .busy_timeout(Duration::from_secs(5));
+                Options::Sqlite(Box::new(options.disable_statement_logging()))
+            }
+        };
+        Ok(Self { name, options, pool: Arc::default() })
+    }
+
+    /// Its name in the config.
+    #[must_use]
+    pub fn name(&self) -> &Name {
+        &self.name
+    }
+
+    /// Runs the statements once for this delivery, however often it is called and by however many.
+    ///
+    /// All of it happens within `limit` and a moment. When the answer to the COMMIT is lost the refusal is
+    /// [`Refusal::Again`], and the next try finds the fence, or doesn't. Runs in a task of its own;
+    /// dropping the future before the COMMIT rolls back.
+    pub async fn apply(
+        &self,
+        delivery: Uuid,
+        statements: &Statements,
+        filled: Filled,
+        limit: Duration,
+    ) -> Result<Applied, Refusal> {
+        let unwanted = CancellationToken::new();
+        let guard = unwanted.clone().drop_guard();
+        let (elsewhere, statements) = (self.clone(), statements.clone());
+        let task = tokio::spawn(async move {
+            elsewhere.apply_here(delivery, statements, filled, limit, &unwanted).await
+        });
+        let applied = task.await;
+        drop(guard);
+        applied.unwrap_or_else(|error| {
+            Err(Refusal::Again(format!("the task of the statements ended early: {error}")))
+        })
+    }
+
+    async fn apply_here(
+        self,
+        delivery: Uuid,
+        statements: Statements,
+        filled: Filled,
+        limit: Duration,
+        unwanted: &CancellationToken,
+    ) -> Result<Applied, Refusal> {
+        let ended = match self.pool().await? {
+            Pool::Postgres(pool) => {
+                postgres::transaction(pool, limit, unwanted, |connection| {
+                    Box::pin(behind_postgres(connection, delivery, statements, filled))
+                })
+                .await
+            }
+            Pool::Sqlite(pool) => {
+                sqlite::transaction(pool, limit, unwanted, |connection| {
+                    Box::pin(behind_sqlite(connection, delivery, statements, filled))
+                })
+                .await
+            }
+        };
+        match ended {
+            Ok(Ended::Committed(())) => Ok(Applied::Now),
+            Ok(Ended::RolledBack(Back::Before)) => Ok(Applied::Before),
+            Ok(Ended::RolledBack(Back::Refused(why))) => Err(why),
+            Ok(Ended::Cut) => Err(Refusal::too_long(limit)),
+            Err(error) => Err(self.away(&error)),
+        }
+    }
+
+    /// Asks it whether it understands the statements, without running them and without making a fence.
+    /// Fails with a sentence when it can't be reached.
+    pub async fn prepare(&self, statements: &Statements) -> Result<Vec<(usize, String)>, String> {
+        let late = |_| format!("the database `{}` did not answer in time", self.name);
+        let asked = async {
+            match &self.options {
+                Options::Postgres(options) => {
+                    let mut connection = options.connect().await?;
+                    Ok(statements.prepare_postgres(&mut connection).await)
+                }
+                Options::Sqlite(options) => {
+                    let mut connection = options.clone().read_only(true).connect().await?;
+                    Ok(statements.prepare_sqlite(&mut connection).await)
+                }
+            }
+        };
+        tokio::time::timeout(2 * ACQUIRE_TIMEOUT, asked).await.map_err(late)?.map_err(
+            |error: sqlx::Error| format!("the database `{}` can't be reached: {error}", self.name),
+        )
+    }
+
+    /// The pool, behind which the fence stands.
+    async fn pool(&self) -> Result<&Pool, Refusal> {
+        self.pool.get_or_try_init(|| self.open()).await.map_err(|error| self.away(&error))
+    }
+
+    async fn open(&self) -> Result<Pool, sqlx::Error> {
+        match &self.options {
+            Options::Postgres(options) => {
+                let pool = PgPoolOptions::new()
+                    .max_connections(postgres::EFFECT_POOL)
+                    .acquire_timeout(ACQUIRE_TIMEOUT)
+                    .connect_lazy_with((**options).clone());
+                // Asked first: whoever may not create tables can still use one that somebody made.
+                let there: bool = sqlx::query_scalar(HAS_FENCE_POSTGRES).fetch_one(&pool).await?;
+                if !there {
+                    pool.execute(CREATE_FENCE_POSTGRES).await?;
+                }
+                Ok(Pool::Postgres(pool))
+            }
+            Options::Sqlite(options) => {
+                let pool = SqlitePoolOptions::new()
+                    .max_connections(1)
+                    .acquire_timeout(ACQUIRE_TIMEOUT)
+                    .test_before_acquire(false)
+                    .connect_lazy_with((**options).clone());
+                pool.execute(CREATE_FENCE_SQLITE).await?;
+                Ok(Pool::Sqlite(pool))
+            }
+        }
+    }
+
+    fn away(&self, error: &dyn std::error::Error) -> Refusal {
+        let mut cause = format!("the database `{}` can't be used now: {error}", self.name);
+        if let Some(source) = error.source() {
+            cause.push_str(&format!(": {source}"));
+        }
+        Refusal::Again(cause)
+    }
+}
+
+fn fence_failed(error: &sqlx::Error) -> Back {
+    Back::Refused(Refusal::Again(format!("the fence could not be written: {error}")))
+}
+
+async fn behind_postgres(
+    connection: &mut PgConnection,
+    delivery: Uuid,
+    statements: Statements,
+    filled: Filled,
+) -> Result<(), Back> {
+    let fenced = sqlx::query(FENCE_POSTGRES).bind(delivery).execute(&mut *connection).await;
+    if fenced.map_err(|error| fence_failed(&error))?.rows_affected() == 0 {
+        return Err(Back::Before);
+    }
+    statements.on_postgres(connection, &filled).await.map_err(Back::Refused)
+}
+
+async fn behind_sqlite(
+    connection: &mut SqliteConnection,
+    delivery: Uuid,
+    statements: Statements,
+    filled: Filled,
+) -> Result<(), Back> {
+    let id = delivery.to_string();
+    let fenced = sqlx::query(FENCE_SQLITE).bind(id).execute(&mut *connection).await;
+    if fenced.map_err(|error| fence_failed(&error))?.rows_affected() == 0 {
+        return Err(Back::Before);
+    }
+    statements.on_sqlite(connection, &filled).await.map_err(Back::Refused)
+}

@@ -1,0 +1,114 @@
+//! A bounded transaction on PostgreSQL, in a task that nobody cancels.
+
+use std::time::Duration;
+
+use futures::future::BoxFuture;
+use sqlx::pool::PoolConnection;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, Row};
+use tokio_util::sync::CancellationToken;
+
+use super::Ended;
+use crate::store::connect::{self, HOT_PLANNING};
+use crate::store::error::StoreError;
+
+/// Connections for effects, opened when they are needed.
+pub(in crate::store) const EFFECT_POOL: u32 = 10;
+
+/// How much longer than the server's own limit a transaction may take before it is cut from here.
+const CUT_MARGIN: Duration = Duration::from_millis(500);
+
+/// How long beginning and rolling back may take; and asking for the end of a session.
+const ANSWER: Duration = Duration::from_secs(5);
+
+/// How long a COMMIT may take: a synchronous standby may let it wait.
+const COMMIT_ANSWER: Duration = Duration::from_secs(30);
+
+/// Runs `work` in a transaction. An error means that the transaction's fate is unknown at worst.
+pub(super) async fn transaction<T, B, W>(
+    pool: &PgPool,
+    limit: Duration,
+    unwanted: &CancellationToken,
+    work: W,
+) -> Result<Ended<T, B>, StoreError>
+where
+    W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, B>>,
+{
+    let mut connection = pool.acquire().await?;
+    let mut session = None;
+    let done = run(&mut connection, limit, unwanted, work, &mut session).await;
+    match &done {
+        Ok(Ended::Committed(_) | Ended::RolledBack(_)) => {}
+        Ok(Ended::Cut) | Err(_) => {
+            // Whatever it is in the middle of, it must neither serve again nor hold its locks.
+            drop(connection.detach());
+            if let Some(session) = session {
+                terminate(pool, session).await;
+            }
+        }
+    }
+    done
+}
+
+async fn run<T, B, W>(
+    connection: &mut PoolConnection<Postgres>,
+    limit: Duration,
+    unwanted: &CancellationToken,
+    work: W,
+    session: &mut Option<i32>,
+) -> Result<Ended<T, B>, StoreError>
+where
+    W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, B>>,
+{
+    // `Connection::begin`, not the pool's: nobody drops this future, and whoever works in the
+    // transaction gets savepoints for what he begins.
+    let mut transaction = answered(connection.begin()).await?;
+    let limits = format!(
+        "SET LOCAL statement_timeout = {0}; SET LOCAL idle_in_transaction_session_timeout = {0}; SELECT pg_backend_pid()",
+        limit.as_millis().clamp(1, 86_400_000)
+    );
+    let row = answered(transaction.fetch_one(AssertSqlSafe(limits))).await?;
+    *session = Some(row.try_get(0)?);
+    let done = tokio::select! {
+        biased;
+        done = work(&mut transaction) => Some(done),
+        () = tokio::time::sleep(limit + CUT_MARGIN) => None,
+        () = unwanted.cancelled() => None,
+    };
+    match done {
+        Some(Ok(value)) => {
+            tokio::time::timeout(COMMIT_ANSWER, transaction.commit())
+                .await
+                .unwrap_or_else(|_| Err(connect::no_answer()))?;
+            // Committed: nothing of this session is to be ended.
+            *session = None;
+            Ok(Ended::Committed(value))
+        }
+        Some(Err(back)) => {
+            if let Err(error) = answered(transaction.rollback()).await {
+                tracing::debug!(error = %error, "a transaction was not rolled back in words; its connection goes");
+                connection.close_on_drop();
+            }
+            Ok(Ended::RolledBack(back))
+        }
+        None => Ok(Ended::Cut),
+    }
+}
+
+async fn answered<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Result<T, sqlx::Error> {
+    tokio::time::timeout(ANSWER, work).await.unwrap_or_else(|_| Err(connect::no_answer()))
+}
+
+/// Ends a session that may still be at work, so that its locks are free at once.
+async fn terminate(pool: &PgPool, session: i32) {
+    let asked = sqlx::query("SELECT pg_terminate_backend($1)").bind(session).execute(pool);
+    if let Err(error) = answered(asked).await {
+        tracing::debug!(error = %error, "a session could not be ended; the server's own limit will");
+    }
+}
+
+/// From here on the transaction plans as the hot paths do: see [`HOT_PLANNING`].
+pub(super) async fn plan_as_hot(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let settings: Vec<String> =
+        HOT_PLANNING.iter().map(|(name, value)| format!("SET LOCAL {name} = {value}")).collect();
+    connection.execute(AssertSqlSafe(settings.join("; "))).await.map(drop)
+}
