@@ -45,7 +45,7 @@ async fn check_reports_every_fault_with_its_line_and_a_suggestion() {
         place.path(),
         "[server]\nlissten = \"127.0.0.1:0\"\nmax_body = \"lots\"\n\n[sources.stripe]\nprovider = \"strype\"\n\
          secrets = [{ value = \"whsec_0f3a6c1d9b2e4758a1c6d3e2f4b5a697\" }]\n\n[handlers.billing]\nfrom = \"stripe\"\n\
-         sql = { statements = [] }\n",
+         kafka = { topic = \"x\" }\n",
     );
     for verb in ["check", "serve"] {
         let (code, out, err) = run_in(place.path(), &[verb]).await;
