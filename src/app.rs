@@ -121,6 +121,7 @@ impl App {
                 Ok(effect) => callees.push(Callee {
                     name: settings.name.clone(),
                     effect,
+                    shape: settings.shape.clone(),
                     timeout: settings.timeout,
                     concurrency: settings.concurrency,
                     retry: settings.retry.clone(),

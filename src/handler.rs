@@ -1,5 +1,6 @@
 //! How an event leaves the house: [`Handler`], its [`Outcome`], and which events go where.
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -19,6 +20,7 @@ pub mod http;
 pub mod log;
 pub mod routing;
 pub mod seats;
+pub mod shape;
 
 #[cfg(test)]
 mod sample;
@@ -123,6 +125,8 @@ pub struct HandlerSettings {
     pub from: Vec<Name>,
     /// The types that it gets.
     pub events: Vec<Pattern>,
+    /// Which of them by their content, and in what form.
+    pub shape: Option<Arc<shape::Shape>>,
     /// What it does.
     pub kind: Kind,
     /// How long one call may take.

@@ -294,6 +294,11 @@ pub enum Verdict {
         /// Why.
         cause: String,
     },
+    /// Nothing to do: the handler's condition is false.
+    Skipped {
+        /// Why.
+        cause: String,
+    },
     /// Given up.
     Dead {
         /// Why.

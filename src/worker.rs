@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::handler::seats::{Seat, Seats, Taken};
+use crate::handler::shape::Shape;
 use crate::metric::Metrics;
 use crate::retry::RetryPolicy;
 use crate::store::claim::Room;
@@ -53,6 +54,8 @@ pub struct Callee {
     pub name: Name,
     /// What to do.
     pub effect: Effect,
+    /// Which events it is done for, and in what form; `None`: for all, as they came.
+    pub shape: Option<Arc<Shape>>,
     /// How long one call may take.
     pub timeout: Duration,
     /// How many calls at once, on this replica.

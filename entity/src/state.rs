@@ -27,7 +27,7 @@ pub enum State {
     Delivered,
     /// Given up: a dead letter.
     Dead,
-    /// Taken away by an operator.
+    /// Taken away by an operator, or skipped by the handler's condition.
     Cancelled,
 }
 
@@ -81,6 +81,8 @@ pub enum TryOutcome {
     Timeout,
     /// The handler's code panicked.
     Panic,
+    /// Not called: the handler's condition is false.
+    Skipped,
     /// The worker was gone or too slow and its lease lapsed; whether the handler finished is unknown.
     Fenced,
 }
@@ -96,6 +98,7 @@ impl TryOutcome {
             Self::Snooze => "snooze",
             Self::Timeout => "timeout",
             Self::Panic => "panic",
+            Self::Skipped => "skipped",
             Self::Fenced => "fenced",
         }
     }

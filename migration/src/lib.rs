@@ -10,6 +10,7 @@ mod captured_secret;
 mod ground;
 mod lean;
 mod replay;
+mod skipped;
 
 /// All migrations, oldest first.
 #[derive(Debug)]
@@ -23,6 +24,7 @@ impl MigratorTrait for Migrator {
             Box::new(lean::Lean),
             Box::new(replay::Replay),
             Box::new(captured_secret::CapturedSecret),
+            Box::new(skipped::Skipped),
         ]
     }
 }

@@ -80,6 +80,7 @@ impl Function {
         Callee {
             name: self.name.clone(),
             effect: self.effect.clone(),
+            shape: None,
             timeout: TIMEOUT,
             concurrency: CONCURRENCY,
             retry: RetryPolicy::default(),

@@ -149,6 +149,8 @@ impl Flow {
             let said = if delivered { String::new() } else { self.outcome.clone() };
             let mark = if delivered {
                 "✓".if_supports_color(out, |mark| mark.green()).to_string()
+            } else if self.outcome == "skipped" {
+                "·".to_owned()
             } else {
                 "✗".if_supports_color(out, |mark| mark.red()).to_string()
             };

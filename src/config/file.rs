@@ -164,6 +164,10 @@ pub(crate) struct FileHandler {
     pub(crate) from: Option<Names>,
     /// Event types; `*` matches any run of characters. Default all.
     pub(crate) events: Option<Names>,
+    /// CEL over `event`, `headers` and `body`: which events it gets. Default all.
+    pub(crate) when: Option<String>,
+    /// jq over the body: what it gets in the body's place. Default the body as it came.
+    pub(crate) transform: Option<String>,
     /// Calls an HTTP endpoint.
     pub(crate) http: Option<FileHttp>,
     /// Runs a program.

@@ -9,8 +9,6 @@ const NOT_BUILT: &[&str] = &[
     "notify",
     "sources.*.expect_every",
     "sources.*.respond",
-    "handlers.*.when",
-    "handlers.*.transform",
     "handlers.*.lane",
     "handlers.*.rate",
     "handlers.*.breaker",

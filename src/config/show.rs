@@ -202,6 +202,14 @@ fn handler(it: &HandlerSettings) -> Table {
         ("retry", retry(&it.retry).into()),
         ("lease", span(it.lease)),
     ]);
+    if let Some(shape) = &it.shape {
+        let written = shape.settings();
+        for (key, text) in [("when", &written.when), ("transform", &written.transform)] {
+            if let Some(text) = text {
+                table.insert(key.into(), text.as_str().into());
+            }
+        }
+    }
     match &it.kind {
         Kind::Http(http) => {
             let headers: Table =

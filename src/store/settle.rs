@@ -113,6 +113,9 @@ fn written(verdict: &Verdict) -> Written<'_> {
             counts: false,
             cause: Some(cause),
         },
+        Verdict::Skipped { cause } => {
+            Written { state: State::Cancelled, after: 0.0, counts: true, cause: Some(cause) }
+        }
         Verdict::Dead { cause } => {
             Written { state: State::Dead, after: 0.0, counts: true, cause: Some(cause) }
         }

@@ -12,6 +12,7 @@ use super::settle::{Attempted, Ending, Judged, judge};
 use super::{Callee, Shared};
 use crate::event::Event;
 use crate::handler::seats::Seat;
+use crate::handler::shape::Shaped;
 use crate::handler::{Context, Handler, Outcome};
 use crate::store::effect::Effected;
 use crate::store::{AttemptRecord, Claimed, Settled, Settlement, Verdict};
@@ -93,6 +94,17 @@ async fn run_effect(
     context: &Context,
 ) -> Came {
     let Some(event) = event else { return Came::To(Ending::NoBody) };
+    let shaped = match &callee.shape {
+        Some(shape) => shape.apply(event).await,
+        None => Shaped::Whole,
+    };
+    let event = match &shaped {
+        Shaped::Whole => event,
+        Shaped::Changed(event) => event,
+        Shaped::Skipped => return Came::To(Ending::Skipped),
+        Shaped::Failed(why) => return Came::To(Ending::Returned(Outcome::reject(&why.cause))),
+        Shaped::Slow(why) => return Came::To(Ending::Returned(Outcome::retry(&why.cause))),
+    };
     match &callee.effect {
         Effect::Call(handler) => Came::To(call(handler.as_ref(), event, context).await),
         Effect::InTransaction(effect) => {
@@ -301,6 +313,10 @@ fn say(
         Verdict::Released { after, cause } => {
             tracing::info!(delivery.id = %delivery, handler.name = %handler, attempt,
             delivery.after_ms = after.as_millis(), delivery.cause = %cause, "{handler} gave {delivery} back")
+        }
+        Verdict::Skipped { .. } => {
+            tracing::debug!(delivery.id = %delivery, handler.name = %handler, attempt,
+            "{handler} skips {delivery}: its `when` is false")
         }
         Verdict::Dead { cause } => {
             tracing::error!(delivery.id = %delivery, handler.name = %handler, attempt,

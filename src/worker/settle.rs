@@ -31,6 +31,8 @@ pub enum Ending {
     Panicked(String),
     /// It was cut off because the daemon shuts down.
     Interrupted,
+    /// It was not called: the handler's condition is false.
+    Skipped,
     /// The event's body is gone, so there is nothing to hand over.
     NoBody,
 }
@@ -96,6 +98,10 @@ pub fn judge(attempted: Attempted, policy: &RetryPolicy, jitter: f64) -> Judged 
             let verdict = Verdict::Released { after: Duration::ZERO, cause: cause.clone() };
             plain(verdict, TryOutcome::Fenced, Some(cause))
         }
+        Ending::Skipped => {
+            let cause = "skipped: `when` is false".to_owned();
+            plain(Verdict::Skipped { cause }, TryOutcome::Skipped, None)
+        }
         Ending::NoBody => {
             let cause = "the event's body is gone or can't be read".to_owned();
             plain(Verdict::Dead { cause: cause.clone() }, TryOutcome::Reject, Some(cause))
@@ -131,7 +137,8 @@ mod tests {
         let dead = |verdict: &Verdict| matches!(verdict, Verdict::Dead { .. });
         let delivered = |verdict: &Verdict| *verdict == Verdict::Delivered;
         type Check<'a> = &'a dyn Fn(&Verdict) -> bool;
-        let cases: [(Ending, TryOutcome, Check<'_>); 8] = [
+        let skipped = |verdict: &Verdict| matches!(verdict, Verdict::Skipped { .. });
+        let cases: [(Ending, TryOutcome, Check<'_>); 9] = [
             (Ending::Returned(Outcome::done()), TryOutcome::Delivered, &delivered),
             (Ending::Returned(Outcome::retry("x")), TryOutcome::Retry, &again),
             (Ending::Returned(Outcome::reject("x")), TryOutcome::Reject, &dead),
@@ -143,6 +150,7 @@ mod tests {
             (Ending::TimedOut(Duration::from_secs(1)), TryOutcome::Timeout, &again),
             (Ending::Panicked("x".to_owned()), TryOutcome::Panic, &again),
             (Ending::Interrupted, TryOutcome::Fenced, &released),
+            (Ending::Skipped, TryOutcome::Skipped, &skipped),
             (Ending::NoBody, TryOutcome::Reject, &dead),
         ];
         for (ending, outcome, verdict) in cases {

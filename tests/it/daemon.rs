@@ -2,6 +2,7 @@
 
 mod delivering;
 mod dying;
+mod shaping;
 mod stopping;
 
 use std::time::Duration;

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use entity::State;
+use entity::{State, TryOutcome};
 use serde::Deserialize;
 use tokio::time::Instant;
 use url::Url;
@@ -36,11 +36,26 @@ struct Delivery {
     state: State,
     #[serde(default)]
     cause: Option<String>,
+    #[serde(default)]
+    tries: Vec<Try>,
+}
+
+#[derive(Deserialize)]
+struct Try {
+    outcome: TryOutcome,
+}
+
+impl Delivery {
+    /// Whether the handler's own condition says that there is nothing to do.
+    fn is_skipped(&self) -> bool {
+        self.state == State::Cancelled
+            && self.tries.last().is_some_and(|it| it.outcome == TryOutcome::Skipped)
+    }
 }
 
 /// How far an event is.
 enum Progress {
-    /// Every delivery is delivered; how many there are.
+    /// Every delivery is delivered, or skipped; how many are delivered.
     Done(usize),
     /// Some are still to come; which and why.
     Open(String),
@@ -154,12 +169,15 @@ impl Watcher {
 
 impl Event {
     fn progress(&self) -> Progress {
-        let mut open = None;
+        let (mut open, mut delivered) = (None, 0);
         for delivery in &self.deliveries {
-            let Delivery { handler, state, cause } = delivery;
+            if delivery.is_skipped() {
+                continue;
+            }
+            let Delivery { handler, state, cause, .. } = delivery;
             let cause = cause.as_deref().map(|cause| format!(" ({cause})")).unwrap_or_default();
             match state {
-                State::Delivered => {}
+                State::Delivered => delivered += 1,
                 State::Dead | State::Cancelled => {
                     return Progress::GivenUp(format!("{handler} is {}{cause}", state.as_str()));
                 }
@@ -170,7 +188,7 @@ impl Event {
         }
         match open {
             Some(open) => Progress::Open(open),
-            None => Progress::Done(self.deliveries.len()),
+            None => Progress::Done(delivered),
         }
     }
 }
@@ -202,5 +220,15 @@ mod tests {
             };
             assert_eq!(got, want);
         }
+    }
+
+    #[test]
+    fn a_skipped_delivery_is_not_waited_for() {
+        let skipped = serde_json::json!({ "deliveries": [
+            {"handler": "a", "state": "cancelled", "tries": [{"outcome": "skipped"}]},
+            {"handler": "b", "state": "delivered", "tries": [{"outcome": "delivered"}]},
+        ]});
+        let event: Event = serde_json::from_value(skipped).expect("an event");
+        assert!(matches!(event.progress(), Progress::Done(1)));
     }
 }

@@ -14,6 +14,7 @@ use crate::config::value::{Text, Waits};
 use crate::handler::{ExecSettings, HandlerSettings, HttpSettings, Kind, Pattern};
 use crate::retry::{Backoff, Limit, RetryPolicy};
 
+mod shape;
 pub(crate) mod sql;
 
 use sql::Databases;
@@ -51,6 +52,7 @@ pub(crate) fn settings(
     let name = desk.name(&["handlers", text], text);
     let from = from(desk, text, file, sources);
     let events = events(desk, text, file);
+    let shape = shape::shape(desk, text, file);
     let kind = kind(desk, text, file, databases);
     let timeout = file.timeout.map_or(TIMEOUT, |Text(span)| span);
     let timeout = desk.at_least(&["handlers", text, "timeout"], timeout, Duration::from_millis(1));
@@ -64,6 +66,7 @@ pub(crate) fn settings(
         name: name?,
         from,
         events,
+        shape,
         kind: kind?,
         timeout,
         concurrency,

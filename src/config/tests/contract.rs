@@ -34,18 +34,7 @@ fn each_key_loads_or_is_not_built_yet() {
     // `github` is a source that the block doesn't define.
     assert!(rest.iter().all(|line| line.contains("there is no source `github`")), "{rest:#?}");
     let want = [
-        "tls",
-        "spool",
-        "when",
-        "rate",
-        "pause_on",
-        "breaker",
-        "transform",
-        "nats",
-        "lane",
-        "gateways",
-        "notify",
-        "otlp",
+        "tls", "spool", "rate", "pause_on", "breaker", "nats", "lane", "gateways", "notify", "otlp",
     ];
     assert_eq!(refused, want);
 }
@@ -57,8 +46,7 @@ fn what_is_built_of_it_loads() {
         .lines()
         .filter(|line| {
             let key = line.split([' ', '=']).next().unwrap_or_default();
-            !["tls", "spool", "when", "rate", "pause_on", "breaker", "lane", "otlp", "transform"]
-                .contains(&key)
+            !["tls", "spool", "rate", "pause_on", "breaker", "lane", "otlp"].contains(&key)
         })
         .map(|line| format!("{line}\n"))
         .collect();

@@ -143,6 +143,7 @@ impl Working {
         let callees = vec![Callee {
             name: name("a"),
             effect: Effect::Call(calls.clone()),
+            shape: None,
             timeout: Duration::from_secs(5),
             concurrency: 4,
             retry: RetryPolicy::default(),

@@ -1,0 +1,218 @@
+//! Which events a handler takes by their content (`when`, in CEL), and in what form (`transform`, in jq).
+//!
+//! Expressions come from the operator, values from the outside. So what is bounded is what an event can
+//! drive: depth, time, the size of what comes out. No cause of a failure holds a value, because causes
+//! are logged and kept; [`Shaped::Failed`] has the full text beside it for whoever asks by hand.
+
+use std::fmt;
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use tokio::sync::Semaphore;
+
+use crate::event::Event;
+
+mod condition;
+mod json;
+mod transform;
+
+use condition::Condition;
+use transform::Transform;
+
+/// The most bytes that a transform may make of an event.
+pub const TRANSFORMED_BYTES_MAX: usize = 1024 * 1024;
+
+/// The longest expression. The parsers need far more memory than the text has.
+pub const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
+
+/// How long both expressions of an event may take together. Neither language can count its steps, so
+/// what takes longer is left running on its thread and its result is thrown away.
+const TIME_MAX: Duration = Duration::from_secs(2);
+
+/// How many threads the expressions of one handler may hold, those that were left running included.
+const THREADS_MAX: usize = 4;
+
+/// The expressions of a handler, as written.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct ShapeSettings {
+    /// CEL over `event`, `headers` and `body`; an event for which it is false is skipped.
+    pub when: Option<String>,
+    /// jq over the body; its one output is sent in the body's place.
+    pub transform: Option<String>,
+}
+
+/// An expression that can't be used.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct ShapeFault {
+    /// `when` or `transform`.
+    pub key: &'static str,
+    /// What is wrong with it, and where in it.
+    pub why: String,
+}
+
+/// What a handler is given of an event.
+#[derive(Debug, Clone)]
+pub enum Shaped {
+    /// The event as it came.
+    Whole,
+    /// The event with another body, which is JSON, and a content type that says so.
+    Changed(Box<Event>),
+    /// Nothing: `when` is false.
+    Skipped,
+    /// It can't be said: an expression failed on this event, and will again.
+    Failed(Failure),
+    /// An expression took too long; it may not the next time.
+    Slow(Failure),
+}
+
+/// Why an expression gave nothing.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Failure {
+    /// A sentence without values.
+    pub cause: String,
+    /// The same in the words of the language, which quote values: for the operator's eyes, never for a log.
+    pub detail: String,
+}
+
+/// Compiled expressions of one handler.
+pub struct Shape {
+    settings: ShapeSettings,
+    rules: Arc<Rules>,
+    threads: Arc<Semaphore>,
+}
+
+struct Rules {
+    when: Option<Condition>,
+    transform: Option<Transform>,
+}
+
+impl fmt::Debug for Shape {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Shape").field("settings", &self.settings).finish_non_exhaustive()
+    }
+}
+
+impl Shape {
+    /// Compiles; `None` when there is nothing to compile. Fails with what is wrong with each expression.
+    pub fn new(settings: &ShapeSettings) -> Result<Option<Self>, Vec<ShapeFault>> {
+        let mut faults = Vec::new();
+        let note = |key| move |why| ShapeFault { key, why };
+        let when = settings.when.as_deref().map(Condition::new).transpose().map_err(note("when"));
+        let transform = settings
+            .transform
+            .as_deref()
+            .map(Transform::new)
+            .transpose()
+            .map_err(note("transform"));
+        match (when, transform) {
+            (Ok(None), Ok(None)) => Ok(None),
+            (Ok(when), Ok(transform)) => Ok(Some(Self {
+                settings: settings.clone(),
+                rules: Arc::new(Rules { when, transform }),
+                threads: Arc::new(Semaphore::new(THREADS_MAX)),
+            })),
+            (when, transform) => {
+                faults.extend(when.err());
+                faults.extend(transform.err());
+                Err(faults)
+            }
+        }
+    }
+
+    /// The expressions as written.
+    #[must_use]
+    pub fn settings(&self) -> &ShapeSettings {
+        &self.settings
+    }
+
+    /// Judges an event, on a thread of its own and within [`TIME_MAX`]. Dropping the future is safe;
+    /// what runs then runs to its end and is thrown away.
+    pub async fn apply(&self, event: &Event) -> Shaped {
+        self.apply_within(event, TIME_MAX).await
+    }
+
+    async fn apply_within(&self, event: &Event, limit: Duration) -> Shaped {
+        let rules = Arc::clone(&self.rules);
+        let threads = Arc::clone(&self.threads);
+        let event = event.clone();
+        let judging = async move {
+            // Never closed. The permit goes with the thread, so that those left running are counted.
+            let permit = threads.acquire_owned().await;
+            tokio::task::spawn_blocking(move || {
+                let shaped = rules.judge(&event);
+                drop(permit);
+                shaped
+            })
+            .await
+        };
+        match tokio::time::timeout(limit, judging).await {
+            Ok(Ok(shaped)) => shaped,
+            Ok(Err(error)) => Shaped::Failed(Failure {
+                cause: "`when` or `transform` panicked on this event".to_owned(),
+                detail: error.to_string(),
+            }),
+            Err(_elapsed) => {
+                let cause = format!("`when` and `transform` took longer than {limit:?}");
+                Shaped::Slow(Failure { detail: cause.clone(), cause })
+            }
+        }
+    }
+
+    /// What `when` says of an event, on this thread and without a limit of time; `None` without a `when`.
+    ///
+    /// Fails as [`Shape::apply`] would.
+    pub fn takes(&self, event: &Event) -> Option<Result<bool, Failure>> {
+        self.rules.when.as_ref().map(|when| when.holds(event))
+    }
+}
+
+impl Rules {
+    fn judge(&self, event: &Event) -> Shaped {
+        match self.when.as_ref().map(|when| when.holds(event)) {
+            None | Some(Ok(true)) => {}
+            Some(Ok(false)) => return Shaped::Skipped,
+            Some(Err(failure)) => return Shaped::Failed(failure),
+        }
+        match self.transform.as_ref().map(|transform| transform.run(event)) {
+            None => Shaped::Whole,
+            Some(Ok(body)) => Shaped::Changed(Box::new(with_body(event, body))),
+            Some(Err(failure)) => Shaped::Failed(failure),
+        }
+    }
+}
+
+fn with_body(event: &Event, body: Vec<u8>) -> Event {
+    let mut changed = event.clone();
+    let mut headers = crate::received::Headers::new();
+    for (name, value) in event.headers.iter() {
+        // These said how to read the bytes that came.
+        if !matches!(name, "content-type" | "content-encoding" | "content-length") {
+            headers.push(name, value);
+        }
+    }
+    headers.push("content-type", "application/json");
+    changed.headers = headers;
+    changed.body = Bytes::from(body);
+    changed
+}
+
+/// A failure whose detail needs no hiding, because it holds no value.
+fn plain(cause: impl Into<String>) -> Failure {
+    let cause = cause.into();
+    Failure { detail: cause.clone(), cause }
+}
+
+/// Refuses an expression that is empty or too long to be parsed in little memory.
+fn sane(text: &str) -> Result<(), String> {
+    if text.trim().is_empty() {
+        return Err("is empty: leave it out to take every event as it comes".to_owned());
+    }
+    if text.len() > EXPRESSION_BYTES_MAX {
+        return Err(format!("is longer than {EXPRESSION_BYTES_MAX} bytes"));
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;
