@@ -91,7 +91,7 @@ from = ["stripe", "strpe"]
 http = { url = "billing.internal", hedders = {} }
 exec = { command = ["x"] }
 lease = "1s"
-when = "true"
+when = "tru"
 
 [[notify]]
 on = ["dead"]
@@ -118,7 +118,7 @@ on = ["dead"]
         "h.toml:27:16: `billing.internal` is not a URL",
         "h.toml:27:36: unknown key `hedders`; did you mean `headers`?",
         "h.toml:29:9: `lease` must be at least 3s",
-        "h.toml:30:1: `when` is not built yet: remove it",
+        "h.toml:30:8: `when` names `tru`: there are `event`, `headers` and `body`",
         "h.toml:32:3: `notify` is not built yet: remove it",
     ];
     for (got, want) in got.iter().zip(want) {
