@@ -45,6 +45,8 @@ pub mod worker;
 
 pub mod upkeep;
 
+pub mod idempotency;
+
 pub mod http;
 
 pub mod config;

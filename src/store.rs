@@ -24,6 +24,7 @@ mod connect;
 pub mod effect;
 pub mod error;
 pub mod gauge;
+pub mod idempotency;
 mod lock;
 pub mod migrate;
 pub mod record;
@@ -376,4 +377,7 @@ pub struct Swept {
     pub bodies: u64,
     /// Rejections deleted.
     pub rejections: u64,
+    /// Idempotency keys deleted. Not kept in `upkeep_run`.
+    #[serde(default)]
+    pub idempotency_keys: u64,
 }

@@ -11,6 +11,7 @@ pub mod delivery;
 pub mod event;
 pub mod event_body;
 pub mod event_conflict;
+pub mod idempotency_key;
 pub mod rejection;
 pub mod upkeep_run;
 

@@ -37,8 +37,8 @@ async fn clean(
     if !global.yes() {
         let would = access.cleanup(true).await?.swept;
         let question = format!(
-            "delete {} expired events, {} bodies and {} rejections?",
-            would.events, would.bodies, would.rejections
+            "delete {} expired events, {} bodies, {} rejections and {} idempotency keys?",
+            would.events, would.bodies, would.rejections, would.idempotency_keys
         );
         output.insist(&question, false)?;
     }
@@ -55,6 +55,7 @@ fn text(done: &CleanupDone) -> String {
         ("events", done.swept.events),
         ("bodies", done.swept.bodies),
         ("rejections", done.swept.rejections),
+        ("idempotency keys", done.swept.idempotency_keys),
     ] {
         grid.row([rows.to_owned(), count.to_string()]);
     }

@@ -40,6 +40,8 @@ pub const CLEANUP_LAST_SUCCESS: &str = "hookonce_cleanup_last_success_timestamp_
 pub const TABLE_ROWS: &str = "hookonce_table_rows";
 /// Bytes of a table.
 pub const TABLE_BYTES: &str = "hookonce_table_bytes";
+/// Requests with an idempotency key by gateway and outcome.
+pub const IDEMPOTENCY: &str = "hookonce_idempotency_total";
 /// Which config runs.
 pub const CONFIG_GENERATION: &str = "hookonce_config_generation";
 /// Impossible things that happened.
@@ -67,7 +69,7 @@ pub(super) enum Kind {
 }
 
 /// Name, type, unit and help line of every figure.
-pub(super) const DESCRIPTIONS: [(&str, Kind, Option<Unit>, &str); 24] = [
+pub(super) const DESCRIPTIONS: [(&str, Kind, Option<Unit>, &str); 25] = [
     (INTAKE, Kind::Counter, None, "Requests to the public listener, by source and outcome."),
     (EVENTS, Kind::Counter, None, "Events that came, by what became of each; a batch has many."),
     (
@@ -109,6 +111,12 @@ pub(super) const DESCRIPTIONS: [(&str, Kind, Option<Unit>, &str); 24] = [
         Kind::Gauge,
         Some(Unit::Seconds),
         "Unix time of the last cleanup that ended well; 0 before the first.",
+    ),
+    (
+        IDEMPOTENCY,
+        Kind::Counter,
+        None,
+        "Requests of protected methods, by gateway and what became of each.",
     ),
     (TABLE_ROWS, Kind::Gauge, Some(Unit::Count), "Rows of a table; an estimate on PostgreSQL."),
     (TABLE_BYTES, Kind::Gauge, Some(Unit::Bytes), "Bytes of a table on disk."),

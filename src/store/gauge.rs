@@ -30,12 +30,13 @@ const BACKLOG_SQLITE: &str = "SELECT h.value AS handler,
 const SIZES_POSTGRES: &str = "SELECT c.relname::text AS name, greatest(c.reltuples, 0)::int8 AS rows,
        pg_total_relation_size(c.oid)::int8 AS bytes
   FROM pg_class c
- WHERE c.oid = ANY (ARRAY['event', 'event_body', 'event_conflict', 'delivery', 'attempt', 'rejection', 'upkeep_run']::regclass[])";
+ WHERE c.oid = ANY (ARRAY['event', 'event_body', 'event_conflict', 'delivery', 'attempt', 'rejection', 'upkeep_run', 'idempotency_key']::regclass[])";
 
 const ROWS_SQLITE: &str =
     "SELECT (SELECT count(*) FROM event) AS event, (SELECT count(*) FROM event_body) AS event_body,
        (SELECT count(*) FROM delivery) AS delivery, (SELECT count(*) FROM attempt) AS attempt,
-       (SELECT count(*) FROM rejection) AS rejection";
+       (SELECT count(*) FROM rejection) AS rejection,
+       (SELECT count(*) FROM idempotency_key) AS idempotency_key";
 
 const BYTES_SQLITE: &str =
     "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()";
@@ -130,8 +131,16 @@ fn backlog(handler: &str, pending: i64, dead: i64, oldest: f64) -> Result<Backlo
     })
 }
 
-const TABLES: [&str; 7] =
-    ["event", "event_body", "event_conflict", "delivery", "attempt", "rejection", "upkeep_run"];
+const TABLES: [&str; 8] = [
+    "event",
+    "event_body",
+    "event_conflict",
+    "delivery",
+    "attempt",
+    "rejection",
+    "upkeep_run",
+    "idempotency_key",
+];
 
 async fn sizes_postgres(postgres: &Postgres) -> Result<Vec<TableSize>, StoreError> {
     let rows = sqlx::query(SIZES_POSTGRES).fetch_all(&postgres.shared).await?;
@@ -153,7 +162,7 @@ async fn sizes_sqlite(sqlite: &Sqlite) -> Result<Vec<TableSize>, StoreError> {
     let row = sqlx::query(ROWS_SQLITE).fetch_one(&sqlite.readers).await?;
     let bytes: i64 = sqlx::query_scalar(BYTES_SQLITE).fetch_one(&sqlite.readers).await?;
     let mut sizes = vec![TableSize { table: "all", rows: None, bytes: u64::try_from(bytes).ok() }];
-    for table in ["event", "event_body", "delivery", "attempt", "rejection"] {
+    for table in ["event", "event_body", "delivery", "attempt", "rejection", "idempotency_key"] {
         let rows: i64 = get(&row, table)?;
         sizes.push(TableSize { table, rows: u64::try_from(rows).ok(), bytes: None });
     }

@@ -123,12 +123,14 @@ impl Cleanup<'_> {
             cleanup.events = swept.events,
             cleanup.bodies = swept.bodies,
             cleanup.rejections = swept.rejections,
+            cleanup.idempotency_keys = swept.idempotency_keys,
             cleanup.duration_ms = u64::try_from(begun.elapsed().as_millis()).unwrap_or(u64::MAX),
             cleanup.more = more,
-            "cleanup deleted {} events, {} bodies, {} rejections",
+            "cleanup deleted {} events, {} bodies, {} rejections, {} idempotency keys",
             swept.events,
             swept.bodies,
-            swept.rejections
+            swept.rejections,
+            swept.idempotency_keys
         );
         Ok(Cleaned::Ran { swept, more })
     }
@@ -177,6 +179,17 @@ impl Cleanup<'_> {
             let deleted = self.store.sweep_rejections(limit, self.retention.rejections).await?;
             swept.rejections += deleted;
             self.count("rejection", deleted);
+            if deleted < u64::from(limit) {
+                break;
+            }
+            if self.pause(run, *swept, begun, stop).await? {
+                return Ok(true);
+            }
+        }
+        loop {
+            let deleted = self.store.sweep_keys(limit).await?;
+            swept.idempotency_keys += deleted;
+            self.count("idempotency_key", deleted);
             if deleted < u64::from(limit) {
                 return Ok(false);
             }

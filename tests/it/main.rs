@@ -16,6 +16,7 @@ mod cli;
 mod daemon;
 mod embed;
 mod ground;
+mod idempotency;
 mod intake;
 mod measure;
 mod readme;

@@ -82,7 +82,7 @@ fn state(store: &Store, sources: Sources, woken: &Arc<AtomicUsize>) -> AdminStat
             retention: Retention { keys: DAY, bodies: DAY, dead: DAY, rejections: DAY },
             next_run: Arc::new(Some),
             run: Arc::new(|| {
-                let swept = Swept { events: 3, bodies: 2, rejections: 1 };
+                let swept = Swept { events: 3, bodies: 2, rejections: 1, idempotency_keys: 0 };
                 Box::pin(async move { Ok(Cleaned::Ran { swept, complete: true }) })
             }),
         },

@@ -29,7 +29,9 @@ const EXPIRED: &str = "SELECT
     (SELECT count(*) FROM event_body b JOIN event e ON e.id = b.event_id
       WHERE b.expires_at <= now() AND e.expires_at > now() AND NOT EXISTS (
         SELECT 1 FROM delivery d WHERE d.event_id = b.event_id AND d.state IN ('pending', 'leased', 'dead'))) AS bodies,
-    (SELECT count(*) FROM rejection WHERE received_at <= now() - make_interval(secs => $2)) AS rejections";
+    (SELECT count(*) FROM rejection WHERE received_at <= now() - make_interval(secs => $2)) AS rejections,
+    (SELECT count(*) FROM idempotency_key WHERE expires_at <= now()
+        AND NOT (status = 'processing' AND lease_until > now())) AS keys";
 
 pub(super) async fn sweep_events(
     postgres: &Postgres,
@@ -110,5 +112,6 @@ pub(super) async fn expired(
         events: count(get(&row, "events")?),
         bodies: count(get(&row, "bodies")?),
         rejections: count(get(&row, "rejections")?),
+        idempotency_keys: count(get(&row, "keys")?),
     })
 }

@@ -64,7 +64,9 @@ const EXPIRED: &str = "SELECT
         AND NOT EXISTS (SELECT 1 FROM delivery d WHERE d.event_id = b.event_id
                            AND d.state IN ('pending', 'leased', 'dead'))) AS bodies,
     (SELECT count(*) FROM rejection
-      WHERE received_at <= strftime('%Y-%m-%d %H:%M:%f', 'now', '-' || ?2 || ' seconds')) AS rejections";
+      WHERE received_at <= strftime('%Y-%m-%d %H:%M:%f', 'now', '-' || ?2 || ' seconds')) AS rejections,
+    (SELECT count(*) FROM idempotency_key WHERE expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
+        AND NOT (status = 'processing' AND lease_until > strftime('%Y-%m-%d %H:%M:%f', 'now'))) AS keys";
 
 /// Deletes a batch in steps of [`STEP_ROWS`], each a transaction of its own.
 pub(super) async fn sweep_events(
@@ -184,5 +186,10 @@ pub(super) async fn expired(sqlite: &Sqlite, retention: Retention) -> Result<Swe
         .fetch_one(&sqlite.readers)
         .await?;
     let read = |column: &str| row.try_get::<i64, _>(column).map(count).map_err(StoreError::from);
-    Ok(Swept { events: read("events")?, bodies: read("bodies")?, rejections: read("rejections")? })
+    Ok(Swept {
+        events: read("events")?,
+        bodies: read("bodies")?,
+        rejections: read("rejections")?,
+        idempotency_keys: read("keys")?,
+    })
 }

@@ -8,6 +8,8 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
 
 use crate::support::TestDatabase;
 
+mod keys;
+
 /// 100,000 settled events of handler `a`, 2,000 pending ones (half of them due), 200 leased ones.
 const FILL_POSTGRES: &str = "
     INSERT INTO event (id, source, event_id, dedupe_key, type, digest, size, received_at, expires_at)

@@ -1,0 +1,225 @@
+//! Idempotency-Key: the same request under the same key runs once, and every retry gets its answer.
+//!
+//! An [`Engine`] decides what a request with a key may do; two doors use it: the gateway, for services
+//! in any language, and the middleware, for Rust services. `docs/idempotency.md` has the tables.
+//!
+//! What holds: at most one run of a key at a time, also with any number of replicas; a run that lost its
+//! lease changes nothing; a retry never runs what may already have had its effect, unless the settings
+//! say that this does no harm.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use entity::Name;
+use tokio::runtime::Handle;
+use tokio::sync::oneshot;
+use tokio::time::Instant;
+
+use crate::metric::Metrics;
+use crate::store::Store;
+use crate::store::idempotency::{KeyAnswer, KeyClaim, KeyFound, KeyState};
+
+mod canonical;
+pub mod fingerprint;
+pub mod key;
+pub mod policy;
+mod refusal;
+mod run;
+
+pub use fingerprint::Compare;
+pub use policy::{Answer, AnswerBody, Effect, Ended, OnUnknown};
+pub use refusal::Refusal;
+pub use run::{Concluded, Run};
+
+/// How long a request waits for the store before it is refused.
+const STORE_PATIENCE: Duration = Duration::from_millis(2500);
+
+/// Between two looks at a run that a request waits for.
+const LOOK_AGAIN: Duration = Duration::from_millis(50);
+
+/// How often a decision is begun anew because the key changed under it.
+const ROUNDS: u32 = 5;
+
+/// How a route treats its keys.
+#[derive(Debug, Clone)]
+pub struct Rules {
+    /// The route's name, in metrics and in the log.
+    pub name: Name,
+    /// From the first claim until the key means nothing again.
+    pub ttl: Duration,
+    /// How long a claim holds without renewal; it is renewed every third of it.
+    pub lease: Duration,
+    /// Where a run has its effect.
+    pub effect: Effect,
+    /// What to do when nobody knows whether it had it.
+    pub on_unknown: OnUnknown,
+    /// How long a retry waits for a run before it gets a 409.
+    pub wait: Duration,
+    /// Whether requests run unguarded while the store is away.
+    pub fail_open: bool,
+    /// The largest answer that is kept, in bytes.
+    pub answer_max: usize,
+    /// Headers that are kept beside the usual ones, in lower case.
+    pub kept_headers: Vec<String>,
+}
+
+impl Rules {
+    /// The usual rules for a name: a day, a minute's lease, external effects, answers up to 1 MiB.
+    #[must_use]
+    pub fn new(name: Name) -> Self {
+        Self {
+            name,
+            ttl: Duration::from_secs(24 * 3600),
+            lease: Duration::from_secs(60),
+            effect: Effect::External,
+            on_unknown: OnUnknown::Keep,
+            wait: Duration::ZERO,
+            fail_open: false,
+            answer_max: 1 << 20,
+            kept_headers: Vec::new(),
+        }
+    }
+}
+
+/// What a request may do.
+#[derive(Debug)]
+pub enum Begun {
+    /// Run, and conclude. Dropped without that, the key stays taken until its lease is over.
+    Run(Box<Run>),
+    /// This is the answer, from an earlier run.
+    Replay(Box<KeyAnswer>),
+    /// Neither.
+    Refused(Refusal),
+    /// The store is away and the rules say to run all the same: nothing is promised.
+    Unguarded,
+}
+
+/// Decides about requests with keys. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct Engine {
+    store: Store,
+    metrics: Metrics,
+    runtime: Handle,
+}
+
+impl Engine {
+    /// An engine on these tables. Must be called on the runtime that outlives every run.
+    #[must_use]
+    pub fn new(store: Store, metrics: Metrics) -> Self {
+        Self { store, metrics, runtime: Handle::current() }
+    }
+
+    /// Claims the key, or says why the request may not run. Counts what it decides.
+    ///
+    /// A caller that goes away meanwhile leaves nothing behind: what was claimed for it is given back,
+    /// because nothing was begun. A store that doesn't answer in 2.5 s is away.
+    pub async fn begin(&self, claim: KeyClaim, rules: &Arc<Rules>) -> Begun {
+        let (answer, asked) = oneshot::channel();
+        let (engine, its_rules) = (self.clone(), Arc::clone(rules));
+        self.runtime.spawn(async move {
+            let begun = engine.decide(claim, &its_rules).await;
+            if let Err(Begun::Run(run)) = answer.send(begun) {
+                run.give_back("its caller went away before it began").await;
+            }
+        });
+        let patience = STORE_PATIENCE + rules.wait;
+        let begun = match tokio::time::timeout(patience, asked).await {
+            Ok(Ok(begun)) => begun,
+            Ok(Err(_)) => {
+                tracing::error!("deciding about an idempotency key panicked: this is a bug");
+                self.metrics.invariant_violated();
+                Begun::Refused(Refusal::Unavailable)
+            }
+            Err(_) => away(rules),
+        };
+        self.metrics.idempotency(&rules.name, word(&begun));
+        begun
+    }
+
+    /// Counts a request that was refused before its key was looked up.
+    pub fn refused(&self, rules: &Rules, refusal: &Refusal) {
+        self.metrics.idempotency(&rules.name, refusal.code());
+    }
+
+    async fn decide(&self, claim: KeyClaim, rules: &Arc<Rules>) -> Begun {
+        let deadline = Instant::now() + rules.wait;
+        let mut rounds = 0;
+        loop {
+            let row = match self.store.claim_key(claim.clone()).await {
+                Ok(KeyFound::Claimed(lease)) => return self.run(lease, rules),
+                Ok(KeyFound::Row(row)) => row,
+                Err(error) => {
+                    tracing::warn!(gateway = %rules.name, error = %error, cause = ?std::error::Error::source(&error), "an idempotency key can't be claimed");
+                    return away(rules);
+                }
+            };
+            if row.request_hash != claim.request_hash {
+                return Begun::Refused(Refusal::Reused);
+            }
+            match row.state {
+                KeyState::Completed(answer) if answer.body.is_none() => {
+                    return Begun::Refused(Refusal::NotStored(answer.status));
+                }
+                KeyState::Completed(answer) => return Begun::Replay(Box::new(answer)),
+                KeyState::Running { .. } => {
+                    if Instant::now() + LOOK_AGAIN >= deadline {
+                        return Begun::Refused(Refusal::InProgress);
+                    }
+                    tokio::time::sleep(LOOK_AGAIN).await;
+                    continue;
+                }
+                KeyState::Lapsed | KeyState::Uncertain if may_take_over(rules) => {
+                    match self.store.take_key_over(claim.clone(), row.epoch).await {
+                        Ok(Some(lease)) => return self.run(lease, rules),
+                        Ok(None) => {}
+                        Err(error) => {
+                            tracing::warn!(gateway = %rules.name, error = %error, "an idempotency key can't be taken over");
+                            return away(rules);
+                        }
+                    }
+                }
+                KeyState::Uncertain => return Begun::Refused(Refusal::Uncertain),
+                KeyState::Lapsed => {
+                    let why = "its lease ended before its answer came".to_owned();
+                    match self.store.doubt_key(claim.id.clone(), row.epoch, why).await {
+                        Ok(true) => return Begun::Refused(Refusal::Uncertain),
+                        Ok(false) => {}
+                        Err(error) => {
+                            tracing::warn!(gateway = %rules.name, error = %error, "an idempotency key can't be held for uncertain");
+                            return Begun::Refused(Refusal::Uncertain);
+                        }
+                    }
+                }
+                // Released between two statements: the next round claims it.
+                KeyState::Released => {}
+            }
+            rounds += 1;
+            if rounds >= ROUNDS {
+                return Begun::Refused(Refusal::InProgress);
+            }
+        }
+    }
+
+    fn run(&self, lease: crate::store::idempotency::KeyLease, rules: &Arc<Rules>) -> Begun {
+        Begun::Run(Box::new(Run::new(self.clone(), lease, Arc::clone(rules))))
+    }
+}
+
+/// Whether a run that nobody heard of again may be run anew.
+fn may_take_over(rules: &Rules) -> bool {
+    rules.effect == Effect::Transactional || rules.on_unknown == OnUnknown::Rerun
+}
+
+fn away(rules: &Rules) -> Begun {
+    if rules.fail_open { Begun::Unguarded } else { Begun::Refused(Refusal::Unavailable) }
+}
+
+/// How a decision is counted.
+fn word(begun: &Begun) -> &'static str {
+    match begun {
+        Begun::Run(_) => "run",
+        Begun::Replay(_) => "replayed",
+        Begun::Refused(refusal) => refusal.code(),
+        Begun::Unguarded => "unguarded",
+    }
+}

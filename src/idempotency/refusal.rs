@@ -1,0 +1,89 @@
+//! Why a request with a key, or without one, is not run.
+
+/// Why not. Each has a stable code, and the status that the draft gives it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Refusal {
+    /// The route wants a key.
+    Missing,
+    /// It is no key.
+    Invalid(String),
+    /// Whose key it is can't be told.
+    NoScope(String),
+    /// The key came before with another request.
+    Reused,
+    /// It is being run.
+    InProgress,
+    /// It was run and nobody knows how it ended.
+    Uncertain,
+    /// It was run, answered with this status, and the answer was too large to keep.
+    NotStored(u16),
+    /// The store is away.
+    Unavailable,
+}
+
+impl Refusal {
+    /// The code, which never changes.
+    #[must_use]
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::Missing => "idempotency_key_missing",
+            Self::Invalid(_) => "idempotency_key_invalid",
+            Self::NoScope(_) => "idempotency_scope_missing",
+            Self::Reused => "idempotency_key_reused",
+            Self::InProgress => "idempotency_in_progress",
+            Self::Uncertain => "idempotency_outcome_uncertain",
+            Self::NotStored(_) => "result_not_stored",
+            Self::Unavailable => "store_unavailable",
+        }
+    }
+
+    /// The HTTP status.
+    #[must_use]
+    pub fn status(&self) -> u16 {
+        match self {
+            Self::Missing | Self::Invalid(_) | Self::NoScope(_) => 400,
+            Self::Reused => 422,
+            Self::InProgress | Self::Uncertain | Self::NotStored(_) => 409,
+            Self::Unavailable => 503,
+        }
+    }
+
+    /// Seconds after which trying again makes sense; `None` when it never does by itself.
+    #[must_use]
+    pub fn retry_after(&self) -> Option<u32> {
+        match self {
+            Self::InProgress => Some(1),
+            Self::Unavailable => Some(2),
+            _ => None,
+        }
+    }
+
+    /// What is wrong and what to do, in a sentence for the client.
+    #[must_use]
+    pub fn detail(&self) -> String {
+        match self {
+            Self::Missing => {
+                "send an Idempotency-Key: one fresh value for each thing to be done, the same one for its retries".to_owned()
+            }
+            Self::Invalid(why) => format!(
+                "the Idempotency-Key can't be used: {why}; send one line of 1 to 255 visible ASCII characters, such as a UUID"
+            ),
+            Self::NoScope(why) => format!("whose Idempotency-Key it is can't be told: {why}"),
+            Self::Reused => {
+                "this Idempotency-Key came before with another request; use a fresh key for another request".to_owned()
+            }
+            Self::InProgress => {
+                "the request with this Idempotency-Key is being run; try again soon".to_owned()
+            }
+            Self::Uncertain => {
+                "the request with this Idempotency-Key was begun, and nobody knows how it ended; look at its effect before you use another key".to_owned()
+            }
+            Self::NotStored(status) => format!(
+                "the request with this Idempotency-Key was run and answered {status}; the answer was too large to keep"
+            ),
+            Self::Unavailable => {
+                "keys can't be looked up now, and the request was not run; try again with the same key".to_owned()
+            }
+        }
+    }
+}

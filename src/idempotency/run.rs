@@ -1,0 +1,158 @@
+//! A run under a claim: its lease is kept alive while it works, and its end is written down once.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::policy::{Ended, verdict};
+use super::{Begun, Engine, Refusal, Rules};
+use crate::store::StoreError;
+use crate::store::idempotency::{KeyAnswer, KeyLease, KeySettled, KeyState, KeyVerdict};
+
+/// The first wait between two tries to write the end of a run down; doubled up to [`SETTLE_WAIT_MAX`].
+const SETTLE_WAIT: Duration = Duration::from_millis(100);
+const SETTLE_WAIT_MAX: Duration = Duration::from_secs(2);
+
+/// How often the end of a run is tried to be written down while the store is away: about a minute.
+const SETTLE_TRIES: u32 = 32;
+
+/// The right to run a request, and the duty to say how it ended.
+#[derive(Debug)]
+pub struct Run {
+    engine: Engine,
+    lease: KeyLease,
+    rules: Arc<Rules>,
+}
+
+/// How a run's end was written down.
+#[derive(Debug)]
+pub enum Concluded {
+    /// It stands: the caller's own answer is what retries get, too, if it was one to keep.
+    Stands,
+    /// Another run took the key over meanwhile, and this is what it came to.
+    Overtaken(Begun),
+    /// The store took nothing for about a minute: retries are refused as uncertain once the lease is over.
+    Unwritten,
+}
+
+impl Run {
+    pub(super) fn new(engine: Engine, lease: KeyLease, rules: Arc<Rules>) -> Self {
+        Self { engine, lease, rules }
+    }
+
+    /// Which run of the key this is; 1 is the first.
+    #[must_use]
+    pub fn attempt(&self) -> u32 {
+        self.lease.attempts
+    }
+
+    /// The phase that an earlier run of the key reached, see [`Run::reached`].
+    #[must_use]
+    pub fn recovery_point(&self) -> Option<&str> {
+        self.lease.recovery_point.as_deref()
+    }
+
+    /// The claim itself.
+    #[must_use]
+    pub fn lease(&self) -> &KeyLease {
+        &self.lease
+    }
+
+    /// The route's rules.
+    #[must_use]
+    pub fn rules(&self) -> &Arc<Rules> {
+        &self.rules
+    }
+
+    /// Notes durably that a named phase is done, so that a later run can go on behind it. False when
+    /// another run has the key by now: then stop.
+    pub async fn reached(&self, point: &str) -> Result<bool, StoreError> {
+        self.engine.store.reach_key_point(self.lease.clone(), point.to_owned()).await
+    }
+
+    /// Awaits `work` with the lease kept alive.
+    ///
+    /// A lease that was lost doesn't end the work: what it does elsewhere can't be taken back.
+    pub async fn guard<T>(&self, work: impl Future<Output = T>) -> T {
+        tokio::select! {
+            done = work => done,
+            never = self.keep_alive() => match never {},
+        }
+    }
+
+    async fn keep_alive(&self) -> std::convert::Infallible {
+        let length = self.rules.lease;
+        loop {
+            tokio::time::sleep(length / 3).await;
+            match self.engine.store.renew_key(self.lease.clone(), length).await {
+                Ok(true) => {}
+                Ok(false) => {
+                    self.engine.metrics.fenced();
+                    tracing::warn!(gateway = %self.rules.name, "a run lost the lease of its idempotency key");
+                    return std::future::pending().await;
+                }
+                Err(error) => {
+                    tracing::warn!(gateway = %self.rules.name, error = %error, "the lease of an idempotency key can't be renewed now");
+                }
+            }
+        }
+    }
+
+    /// Writes down how the run ended, for every retry. Durable when it returns [`Concluded::Stands`].
+    pub async fn conclude(&self, ended: &Ended) -> Concluded {
+        let rules = &self.rules;
+        let verdict = verdict(ended, rules.effect, rules.on_unknown, &rules.kept_headers);
+        if let KeyVerdict::Uncertain(why) = &verdict {
+            tracing::warn!(gateway = %rules.name, scope = self.lease.id.scope, key = self.lease.id.key, why, "nobody knows how the run of an idempotency key ended");
+        }
+        let mut wait = SETTLE_WAIT;
+        for _ in 0..SETTLE_TRIES {
+            match self.engine.store.settle_key(self.lease.clone(), verdict.clone()).await {
+                Ok(KeySettled::Done) => return Concluded::Stands,
+                Ok(KeySettled::LeaseLost) => return self.overtaken().await,
+                Err(error) => {
+                    tracing::warn!(gateway = %rules.name, error = %error, "the end of a run can't be written down now");
+                }
+            }
+            self.guard(tokio::time::sleep(wait)).await;
+            wait = (wait * 2).min(SETTLE_WAIT_MAX);
+        }
+        tracing::error!(gateway = %rules.name, scope = self.lease.id.scope, key = self.lease.id.key, "the end of a run was not written down: its retries will be refused as uncertain");
+        Concluded::Unwritten
+    }
+
+    /// Gives the key back, because nothing was begun.
+    pub async fn give_back(&self, why: &str) {
+        match self.conclude(&Ended::NotBegun(why.to_owned())).await {
+            Concluded::Stands | Concluded::Overtaken(_) => {}
+            Concluded::Unwritten => tracing::warn!("a key that was not run stays taken"),
+        }
+    }
+
+    /// Who has the key now? It may be us: a settlement whose answer was lost is tried again.
+    async fn overtaken(&self) -> Concluded {
+        let row = match self.engine.store.find_key(self.lease.id.clone()).await {
+            Ok(Some(row)) => row,
+            Ok(None) => return Concluded::Unwritten,
+            Err(error) => {
+                tracing::warn!(gateway = %self.rules.name, error = %error, "a key that was lost can't be looked up");
+                return Concluded::Unwritten;
+            }
+        };
+        if row.epoch == self.lease.epoch {
+            return Concluded::Stands;
+        }
+        self.engine.metrics.fenced();
+        Concluded::Overtaken(match row.state {
+            KeyState::Completed(answer) => of(answer),
+            _ => Begun::Refused(Refusal::InProgress),
+        })
+    }
+}
+
+fn of(answer: KeyAnswer) -> Begun {
+    if answer.body.is_none() {
+        Begun::Refused(Refusal::NotStored(answer.status))
+    } else {
+        Begun::Replay(Box::new(answer))
+    }
+}

@@ -1,0 +1,14 @@
+//! What became of requests with an idempotency key.
+
+use entity::Name;
+
+use super::{Metrics, names};
+
+impl Metrics {
+    /// Counts a request of a protected method by what became of it: `run`, `replayed`, `unguarded`, or
+    /// the code of its refusal.
+    pub fn idempotency(&self, gateway: &Name, outcome: &'static str) {
+        let labels = [("gateway", gateway.as_str()), ("outcome", outcome)];
+        self.counter(names::IDEMPOTENCY, &labels).increment(1);
+    }
+}

@@ -1,0 +1,123 @@
+//! Keys as people look at them, and the one thing that they may do.
+
+use entity::idempotency_key as table;
+use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+
+use super::KeyId;
+use crate::store::Store;
+use crate::store::browse::Page;
+use crate::store::connect::Database;
+use crate::store::error::StoreError;
+
+/// Rows of a page when nobody says.
+const LIMIT_DEFAULT: u32 = 50;
+/// The most rows of a page.
+const LIMIT_MAX: u32 = 500;
+
+const RELEASE_POSTGRES: &str = "UPDATE idempotency_key
+       SET status = 'failed', lease_until = NULL, lease_epoch = GREATEST(lease_epoch + 1, $3),
+           response_status = NULL, response_headers = NULL, response_body = NULL, completed_at = NULL, failure = $4
+     WHERE scope = $1 AND key = $2
+       AND NOT (status = 'processing' AND lease_until > clock_timestamp())";
+const RELEASE_SQLITE: &str = "UPDATE idempotency_key
+       SET status = 'failed', lease_until = NULL, lease_epoch = MAX(lease_epoch + 1, ?3),
+           response_status = NULL, response_headers = NULL, response_body = NULL, completed_at = NULL, failure = ?4
+     WHERE scope = ?1 AND key = ?2
+       AND NOT (status = 'processing' AND lease_until > strftime('%Y-%m-%d %H:%M:%f', 'now'))";
+
+/// Which keys to list.
+#[derive(Debug, Clone, Default)]
+pub struct KeyFilter {
+    /// Only of this scope; a trailing `*` matches any rest.
+    pub scope: Option<String>,
+    /// Only this key.
+    pub key: Option<String>,
+    /// Only in this state.
+    pub status: Option<String>,
+    /// From a page before.
+    pub cursor: Option<String>,
+    /// At most this many; 50 when `None`, 500 at most.
+    pub limit: Option<u32>,
+}
+
+/// A row as it stands, expired ones included.
+pub type KeyItem = table::Model;
+
+impl Store {
+    /// A page of keys, by scope and key, with their bodies. Expired ones are there until a cleanup.
+    pub async fn keys(&self, filter: &KeyFilter) -> Result<Page<KeyItem>, StoreError> {
+        let filter = filter.clone();
+        self.detached(move |database| async move {
+            let limit = filter.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX) as usize;
+            let mut query = table::Entity::find()
+                .order_by_asc(table::Column::Scope)
+                .order_by_asc(table::Column::Key)
+                .limit(limit as u64 + 1);
+            if let Some(scope) = &filter.scope {
+                query = query.filter(match scope.strip_suffix('*') {
+                    // A scope holds no character that comes after this one.
+                    Some(start) => Condition::all()
+                        .add(table::Column::Scope.gte(start))
+                        .add(table::Column::Scope.lt(format!("{start}\u{7f}"))),
+                    None => Condition::all().add(table::Column::Scope.eq(scope)),
+                });
+            }
+            if let Some(key) = &filter.key {
+                query = query.filter(table::Column::Key.eq(key));
+            }
+            if let Some(status) = &filter.status {
+                query = query.filter(table::Column::Status.eq(status));
+            }
+            if let Some(cursor) = &filter.cursor {
+                let (scope, key) = after(cursor)?;
+                let tuple =
+                    Expr::tuple([Expr::col(table::Column::Scope), Expr::col(table::Column::Key)]);
+                let last = Expr::tuple([Expr::value(scope), Expr::value(key)]);
+                query = query.filter(tuple.gt(last));
+            }
+            let mut items = query.all(database.orm()).await?;
+            let more = items.len() > limit;
+            items.truncate(limit);
+            let last = if more { items.last() } else { None };
+            let next_cursor = last.map(|last| cursor_of(&last.scope, &last.key));
+            Ok(Page { items, next_cursor })
+        })
+        .await
+    }
+
+    /// Gives a key back, so that its next request runs: the one thing that an operator may decide
+    /// about an uncertain one. Its answer, if it has one, is forgotten. False when there is no such
+    /// key, or when it is being run under a live lease.
+    pub async fn release_key(&self, id: KeyId, why: String) -> Result<bool, StoreError> {
+        self.detached(move |database| async move {
+            let ours = super::new_epoch();
+            let rows = match &*database {
+                Database::Postgres(postgres) => {
+                    super::texted_pg(&postgres.shared, RELEASE_POSTGRES, &id, ours, &why).await?
+                }
+                Database::Sqlite(sqlite) => {
+                    super::texted_lite(&sqlite.writer, RELEASE_SQLITE, &id, ours, &why).await?
+                }
+            };
+            Ok(rows == 1)
+        })
+        .await
+    }
+}
+
+/// A scope and a key in hex, so that the cursor is one word in a URL.
+fn cursor_of(scope: &str, key: &str) -> String {
+    format!("{}.{}", hex::encode(scope), hex::encode(key))
+}
+
+fn after(cursor: &str) -> Result<(String, String), StoreError> {
+    let text = |part: &str| String::from_utf8(hex::decode(part).ok()?).ok();
+    cursor.split_once('.').and_then(|(scope, key)| Some((text(scope)?, text(key)?))).ok_or_else(
+        || {
+            StoreError::Invalid(format!(
+                "`{cursor}` is not a cursor; give back the next_cursor of a page"
+            ))
+        },
+    )
+}

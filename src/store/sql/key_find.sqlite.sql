@@ -1,0 +1,7 @@
+SELECT request_hash, status, lease_epoch, attempts, response_status, response_headers, response_body, failure,
+       COALESCE((julianday(lease_until) - julianday('now')) * 86400.0, 0.0) AS lease_left,
+       (julianday(expires_at) - julianday('now')) * 86400.0 AS expires_in
+  FROM idempotency_key
+ WHERE scope = ?1 AND key = ?2
+   AND (expires_at > strftime('%Y-%m-%d %H:%M:%f', 'now')
+        OR (status = 'processing' AND lease_until > strftime('%Y-%m-%d %H:%M:%f', 'now')))

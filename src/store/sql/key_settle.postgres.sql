@@ -1,0 +1,5 @@
+UPDATE idempotency_key
+   SET status = $4, lease_until = NULL,
+       response_status = $5, response_headers = $6, response_body = $7, failure = $8,
+       completed_at = CASE WHEN $4 = 'completed' THEN clock_timestamp() END
+ WHERE scope = $1 AND key = $2 AND lease_epoch = $3 AND status IN ('processing', 'uncertain')
