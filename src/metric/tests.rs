@@ -38,6 +38,7 @@ fn every_figure_of_the_contract_can_be_fed_and_has_a_help_line() {
     metrics.invariant_violated();
     metrics.rejection_dropped();
     metrics.replay_suspected(&source);
+    metrics.idempotency(&handler, "run");
     metrics.inflight_grew(1024);
     metrics.inflight_shrank(1000);
     let text = metrics.render();
