@@ -126,10 +126,14 @@ impl App {
                     concurrency: settings.concurrency,
                     retry: settings.retry.clone(),
                     lease: settings.lease,
+                    in_lanes: settings.lane.is_some(),
                 }),
                 Err(fault) => faults.push(fault),
             }
             routes.add(settings.name.clone(), settings.from.clone(), settings.events.clone());
+            if let Some(lane) = &settings.lane {
+                routes.in_lanes(&settings.name, lane);
+            }
         }
         if !faults.is_empty() {
             return Err(BuildError(faults));

@@ -17,6 +17,7 @@ pub mod build;
 pub mod exec;
 pub mod function;
 pub mod http;
+pub mod lane;
 pub mod log;
 pub mod routing;
 pub mod seats;
@@ -137,6 +138,8 @@ pub struct HandlerSettings {
     pub retry: RetryPolicy,
     /// How long a claim holds without renewal.
     pub lease: Duration,
+    /// How its deliveries are put into lanes; `None` when each may run beside any other.
+    pub lane: Option<lane::Lane>,
 }
 
 /// What a configured handler does.

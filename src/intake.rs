@@ -10,7 +10,7 @@ use uuid::Uuid;
 
 use crate::handler::Routes;
 use crate::metric::Metrics;
-use crate::store::{NewDelivery, NewEvent, Recorded, Retention, Store, StoreError};
+use crate::store::{LanePlace, NewDelivery, NewEvent, Recorded, Retention, Store, StoreError};
 use crate::verify::Verified;
 
 mod batch;
@@ -184,9 +184,15 @@ fn new_event(verified: Verified, routes: &Routes, retention: Retention) -> NewEv
     } else {
         routes.handlers_of(verified.source(), &identity.kind)
     };
+    let delivery = |handler| {
+        let lane = routes
+            .lane_of(&handler)
+            .map(|lane| LanePlace { lane: lane.of(&verified), skip_dead: lane.skip_dead });
+        NewDelivery { lane, ..NewDelivery::pending(handler) }
+    };
     NewEvent {
         id: Uuid::now_v7(),
-        deliveries: handlers.into_iter().map(NewDelivery::pending).collect(),
+        deliveries: handlers.into_iter().map(delivery).collect(),
         keys: retention.keys,
         bodies: retention.bodies,
         verified,

@@ -214,15 +214,31 @@ pub struct NewDelivery {
     pub id: Uuid,
     /// Who gets it.
     pub handler: Name,
-    /// Leased from birth to the worker of this process, as the first try; pending when `None`.
+    /// Leased from birth to the worker of this process, as the first try; pending when `None`. Never
+    /// together with a lane, whose turn only the database knows.
     pub lease: Option<BirthLease>,
+    /// The lane in which it waits for its turn; `None` when it may run beside any other.
+    pub lane: Option<LanePlace>,
 }
+
+/// Where a delivery stands in line. Of one handler's deliveries in one lane the next never begins before
+/// the one before it is final, in the order of recording.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct LanePlace {
+    /// The lane; at most [`LANE_BYTES_MAX`] bytes, without NUL.
+    pub lane: String,
+    /// Whether a dead delivery lets the next one go; it stops its lane else.
+    pub skip_dead: bool,
+}
+
+/// The longest name of a lane, in bytes: PostgreSQL's indexes hold no more than some 2,700.
+pub const LANE_BYTES_MAX: usize = 512;
 
 impl NewDelivery {
     /// One that any worker may claim.
     #[must_use]
     pub fn pending(handler: Name) -> Self {
-        Self { id: Uuid::now_v7(), handler, lease: None }
+        Self { id: Uuid::now_v7(), handler, lease: None, lane: None }
     }
 
     /// Its first epoch, which is also how many tries have begun.

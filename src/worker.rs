@@ -64,6 +64,8 @@ pub struct Callee {
     pub retry: RetryPolicy,
     /// How long a claim holds without renewal.
     pub lease: Duration,
+    /// Whether some of its deliveries wait for the end of others.
+    pub in_lanes: bool,
 }
 
 /// What the worker needs.

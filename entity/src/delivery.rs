@@ -39,6 +39,16 @@ pub struct Model {
     pub settled_at: Option<DateTimeUtc>,
     /// Why it is not delivered (yet).
     pub cause: Option<String>,
+    /// The lane of its handler, when it is in one: what stands in one lane is handled one by one.
+    pub lane: Option<String>,
+    /// Its place in the lane: the smallest that waits is next.
+    pub lane_order: Option<i64>,
+    /// Whether its lane goes on when it is dead.
+    pub lane_skip: bool,
+    /// Whether it is its lane's turn, which it keeps until it is final. One a lane.
+    pub lane_head: bool,
+    /// Whether it waits for the one before it in its lane: then nobody claims it.
+    pub lane_waits: bool,
 }
 
 /// No ORM relations: the store writes its joins out.

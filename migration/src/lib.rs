@@ -9,6 +9,7 @@ use sea_orm_migration::prelude::*;
 mod captured_secret;
 mod ground;
 mod idempotency_key;
+mod lanes;
 mod lean;
 mod replay;
 mod skipped;
@@ -25,6 +26,7 @@ impl MigratorTrait for Migrator {
             Box::new(lean::Lean),
             Box::new(replay::Replay),
             Box::new(captured_secret::CapturedSecret),
+            Box::new(lanes::Lanes),
             Box::new(skipped::Skipped),
             Box::new(idempotency_key::IdempotencyKey),
         ]

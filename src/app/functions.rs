@@ -85,6 +85,7 @@ impl Function {
             concurrency: CONCURRENCY,
             retry: RetryPolicy::default(),
             lease: LEASE,
+            in_lanes: false,
         }
     }
 

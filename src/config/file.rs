@@ -186,6 +186,21 @@ pub(crate) struct FileHandler {
     pub(crate) dead_on: Option<Vec<u16>>,
     /// How long a claim holds without renewal; renewed every third of it. Default 30s.
     pub(crate) lease: Option<Span>,
+    /// Where the name of an event's lane stands, such as `body:/data/object/id`: of one lane the next
+    /// delivery never begins before the one before it is final. Default no lanes.
+    pub(crate) lane: Option<String>,
+    /// What a dead delivery does to its lane. Default block.
+    pub(crate) on_dead: Option<FileOnDead>,
+}
+
+/// What a dead delivery does to its lane.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FileOnDead {
+    /// The lane waits until somebody retries or discards it.
+    Block,
+    /// The lane goes on.
+    Skip,
 }
 
 /// An HTTP endpoint of the operator's.

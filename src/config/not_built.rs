@@ -9,7 +9,6 @@ const NOT_BUILT: &[&str] = &[
     "notify",
     "sources.*.expect_every",
     "sources.*.respond",
-    "handlers.*.lane",
     "handlers.*.rate",
     "handlers.*.breaker",
     "handlers.*.pause_on",

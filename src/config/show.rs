@@ -210,6 +210,10 @@ fn handler(it: &HandlerSettings) -> Table {
             }
         }
     }
+    if let Some(lane) = &it.lane {
+        table.insert("lane".into(), lane.place().into());
+        table.insert("on_dead".into(), if lane.skip_dead { "skip" } else { "block" }.into());
+    }
     match &it.kind {
         Kind::Http(http) => {
             let headers: Table =

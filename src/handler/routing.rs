@@ -1,7 +1,10 @@
 //! Which handlers get an event of a source and type.
 
 use entity::Name;
+
 use globset::{GlobBuilder, GlobMatcher};
+
+use super::lane::Lane;
 
 /// An event type pattern: `*` matches any run of characters, `?` one; everything else is literal.
 #[derive(Debug, Clone)]
@@ -55,12 +58,26 @@ struct Route {
     handler: Name,
     from: Vec<Name>,
     events: Vec<Pattern>,
+    lane: Option<Lane>,
 }
 
 impl Routes {
     /// Adds a handler that gets the events of these sources whose type matches any of the patterns.
     pub fn add(&mut self, handler: Name, from: Vec<Name>, events: Vec<Pattern>) {
-        self.0.push(Route { handler, from, events });
+        self.0.push(Route { handler, from, events, lane: None });
+    }
+
+    /// Lets this handler's events go one by one in their lanes.
+    pub fn in_lanes(&mut self, handler: &Name, lane: &Lane) {
+        for route in self.0.iter_mut().filter(|route| route.handler == *handler) {
+            route.lane = Some(lane.clone());
+        }
+    }
+
+    /// How this handler's events are put into lanes; `None` when they aren't.
+    #[must_use]
+    pub fn lane_of(&self, handler: &Name) -> Option<&Lane> {
+        self.0.iter().find(|route| route.handler == *handler)?.lane.as_ref()
     }
 
     /// The handlers of an event, in the order in which they were added.

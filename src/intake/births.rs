@@ -51,7 +51,8 @@ impl Births {
     /// Leases what has a seat. `None` when nothing has.
     pub(super) fn lease(&self, event: &mut NewEvent) -> Option<Cradle> {
         let mut seats = Vec::new();
-        for delivery in &mut event.deliveries {
+        // One in a lane has its turn, which only the database knows.
+        for delivery in event.deliveries.iter_mut().filter(|delivery| delivery.lane.is_none()) {
             if let Some((seat, length)) = self.seats.for_newborn(&delivery.handler) {
                 delivery.lease = Some(BirthLease { worker: Arc::clone(&self.worker), length });
                 seats.push((delivery.id, delivery.handler.clone(), seat));

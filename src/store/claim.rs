@@ -25,7 +25,7 @@ const NEXT_DUE_POSTGRES: &str = include_str!("sql/next_due.postgres.sql");
 
 const NEXT_DUE_SQLITE: &str =
     "SELECT (julianday(due_at) - julianday('now')) * 86400.0 FROM delivery
-     WHERE state = 'pending' AND handler = ?1 ORDER BY due_at LIMIT 1";
+     WHERE state = 'pending' AND lane_waits = 0 AND handler = ?1 ORDER BY due_at LIMIT 1";
 
 const EVENT_SQLITE: &str =
     "SELECT e.id AS event, e.source, e.event_id, e.type, e.received_at, b.headers, b.body

@@ -13,17 +13,19 @@ use super::row::{get, json_list};
 const BACKLOG_MAX: i64 = 1_000_000;
 
 const BACKLOG_POSTGRES: &str = "SELECT h.handler,
-       (SELECT count(*) FROM (SELECT 1 FROM delivery WHERE state = 'pending' AND handler = h.handler LIMIT $2) AS p) AS pending,
+       (SELECT count(*) FROM (SELECT 1 FROM delivery WHERE state = 'pending' AND NOT lane_waits AND handler = h.handler LIMIT $2) AS p)
+       + (SELECT count(*) FROM (SELECT 1 FROM delivery WHERE lane_waits AND handler = h.handler LIMIT $2) AS w) AS pending,
        (SELECT count(*) FROM (SELECT 1 FROM delivery WHERE state = 'dead' AND handler = h.handler LIMIT $2) AS d) AS dead,
        COALESCE((SELECT EXTRACT(EPOCH FROM clock_timestamp() - min(due_at))::float8
-                   FROM delivery WHERE state = 'pending' AND handler = h.handler), 0)::float8 AS oldest
+                   FROM delivery WHERE state = 'pending' AND NOT lane_waits AND handler = h.handler), 0)::float8 AS oldest
   FROM UNNEST($1::text[]) AS h (handler)";
 
 const BACKLOG_SQLITE: &str = "SELECT h.value AS handler,
-       (SELECT count(*) FROM (SELECT 1 FROM delivery WHERE state = 'pending' AND handler = h.value LIMIT ?2)) AS pending,
+       (SELECT count(*) FROM (SELECT 1 FROM delivery WHERE state = 'pending' AND lane_waits = 0 AND handler = h.value LIMIT ?2))
+       + (SELECT count(*) FROM (SELECT 1 FROM delivery WHERE lane_waits AND handler = h.value LIMIT ?2)) AS pending,
        (SELECT count(*) FROM (SELECT 1 FROM delivery WHERE state = 'dead' AND handler = h.value LIMIT ?2)) AS dead,
        COALESCE((SELECT (julianday('now') - julianday(min(due_at))) * 86400.0
-                   FROM delivery WHERE state = 'pending' AND handler = h.value), 0.0) AS oldest
+                   FROM delivery WHERE state = 'pending' AND lane_waits = 0 AND handler = h.value), 0.0) AS oldest
   FROM json_each(?1) AS h";
 
 /// The planner's estimate: counting a large table would read all of it.

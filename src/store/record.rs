@@ -206,7 +206,17 @@ fn births<'a>(events: &[&'a NewEvent]) -> Vec<(Uuid, &'a NewDelivery)> {
         let (id, deliveries) = (event.id, &event.deliveries);
         deliveries.iter().map(move |delivery| (id, delivery))
     };
-    events.iter().flat_map(of).collect()
+    let mut births: Vec<_> = events.iter().flat_map(of).collect();
+    if births.iter().any(|(_, delivery)| delivery.lane.is_some()) {
+        // Leaders come in the order of their keys; a lane is in the order in which its events came.
+        births.sort_by_key(|(event, _)| *event);
+    }
+    births
+}
+
+/// Whether one of these events has a delivery in a lane: the others need no look at lanes.
+fn is_laned(batch: &[&NewEvent]) -> bool {
+    batch.iter().flat_map(|event| &event.deliveries).any(|delivery| delivery.lane.is_some())
 }
 
 /// What a copy is, beside the row that was there.

@@ -24,7 +24,7 @@ const REOPEN_SQLITE: &str = "UPDATE delivery
            settled_at = NULL, state = 'pending'
      WHERE id = ?1 AND (state = 'dead' OR (?2 AND state = 'pending'))";
 
-/// A new round for a handler. None is made while a round is open or dead, nor when the body is gone.
+/// A new round for a handler, at the end of the lane that it had. None is made while a round is open or dead, nor when the body is gone.
 ///
 /// A cleanup that began before this round can't see it, so the body's own time is moved: the cleanup
 /// looks at that again when it locks the row, and passes it over. Rows are locked as the cleanup
@@ -38,20 +38,23 @@ const NEW_ROUND_POSTGRES: &str = "WITH held AS MATERIALIZED (
            AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = $2 AND handler = $3
                               AND state IN ('pending', 'leased', 'dead'))
         RETURNING b.event_id)
-    INSERT INTO delivery (id, event_id, handler, round, state, opened_at, due_at)
-    SELECT $1, kept.event_id, $3,
-           COALESCE((SELECT max(round) + 1 FROM delivery WHERE event_id = $2 AND handler = $3), 0),
-           'pending', clock_timestamp(), clock_timestamp()
+    INSERT INTO delivery (id, event_id, handler, round, state, opened_at, due_at, lane, lane_skip)
+    SELECT $1, kept.event_id, $3, COALESCE(last.round + 1, 0), 'pending', clock_timestamp(), clock_timestamp(),
+           last.lane, COALESCE(last.lane_skip, false)
       FROM kept
+      LEFT JOIN LATERAL (SELECT round, lane, lane_skip FROM delivery WHERE event_id = $2 AND handler = $3
+                          ORDER BY round DESC LIMIT 1) AS last ON true
         ON CONFLICT (event_id, handler, round) DO NOTHING";
 
 /// As above; a cleanup here is one transaction on the one writer, so nothing has to be moved.
 const NEW_ROUND_SQLITE: &str =
-    "INSERT INTO delivery (id, event_id, handler, round, state, opened_at, due_at)
-    SELECT ?1, b.event_id, ?3,
-           COALESCE((SELECT max(round) + 1 FROM delivery WHERE event_id = ?2 AND handler = ?3), 0),
-           'pending', strftime('%Y-%m-%d %H:%M:%f', 'now'), strftime('%Y-%m-%d %H:%M:%f', 'now')
+    "INSERT INTO delivery (id, event_id, handler, round, state, opened_at, due_at, lane, lane_skip)
+    SELECT ?1, b.event_id, ?3, COALESCE(last.round + 1, 0),
+           'pending', strftime('%Y-%m-%d %H:%M:%f', 'now'), strftime('%Y-%m-%d %H:%M:%f', 'now'),
+           last.lane, COALESCE(last.lane_skip, 0)
       FROM event_body b
+      LEFT JOIN (SELECT round, lane, lane_skip FROM delivery WHERE event_id = ?2 AND handler = ?3
+                  ORDER BY round DESC LIMIT 1) AS last ON true
      WHERE b.event_id = ?2
        AND NOT EXISTS (SELECT 1 FROM delivery WHERE event_id = ?2 AND handler = ?3
                           AND state IN ('pending', 'leased', 'dead'))

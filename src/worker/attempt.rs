@@ -51,6 +51,10 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
             leave(&shared, &callee, seat);
             if matches!(came, Came::Settled) {
                 tell_settled(&shared, &callee, &claim, event.as_ref(), took);
+                if callee.in_lanes {
+                    // The next in its lane may be due now.
+                    shared.wake.notify_one();
+                }
             }
             return;
         }
@@ -62,7 +66,9 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
     let open_for = claim.open_for.saturating_add(took);
     let judged =
         judge(Attempted { ending, tried: claim.tried, open_for }, &callee.retry, rand::random());
-    let again = matches!(judged.verdict, Verdict::Pending { .. } | Verdict::Released { .. });
+    // Of a delivery that is settled for good the next in its lane may be due now.
+    let again = callee.in_lanes
+        || matches!(judged.verdict, Verdict::Pending { .. } | Verdict::Released { .. });
     let try_ = Try { callee: &callee, claim: &claim, event: event.as_ref(), took, doubtful };
     settle(&shared, &try_, judged).await;
     shared.leases.release(claim.delivery, claim.epoch);

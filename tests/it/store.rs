@@ -5,6 +5,8 @@ mod browse;
 mod claim;
 mod cleanup;
 pub mod ground;
+mod lane;
+mod lane_storm;
 mod migrate;
 mod outage;
 mod plan;

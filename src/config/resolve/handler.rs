@@ -14,6 +14,7 @@ use crate::config::value::{Text, Waits};
 use crate::handler::{ExecSettings, HandlerSettings, HttpSettings, Kind, Pattern};
 use crate::retry::{Backoff, Limit, RetryPolicy};
 
+mod lane;
 mod shape;
 pub(crate) mod sql;
 
@@ -62,6 +63,7 @@ pub(crate) fn settings(
     let concurrency = file.concurrency.unwrap_or(CONCURRENCY);
     let concurrency = desk.within(&["handlers", text, "concurrency"], concurrency, 1..=1024);
     let retry = retry(desk, text, file.retry.as_ref());
+    let lane = lane::lane(desk, text, file);
     Some(HandlerSettings {
         name: name?,
         from,
@@ -72,6 +74,7 @@ pub(crate) fn settings(
         concurrency,
         retry,
         lease,
+        lane,
     })
 }
 

@@ -33,9 +33,8 @@ fn each_key_loads_or_is_not_built_yet() {
     }
     // `github` is a source that the block doesn't define.
     assert!(rest.iter().all(|line| line.contains("there is no source `github`")), "{rest:#?}");
-    let want = [
-        "tls", "spool", "rate", "pause_on", "breaker", "nats", "lane", "gateways", "notify", "otlp",
-    ];
+    let want =
+        ["tls", "spool", "rate", "pause_on", "breaker", "nats", "gateways", "notify", "otlp"];
     assert_eq!(refused, want);
 }
 
@@ -46,7 +45,7 @@ fn what_is_built_of_it_loads() {
         .lines()
         .filter(|line| {
             let key = line.split([' ', '=']).next().unwrap_or_default();
-            !["tls", "spool", "rate", "pause_on", "breaker", "lane", "otlp"].contains(&key)
+            !["tls", "spool", "rate", "pause_on", "breaker", "otlp"].contains(&key)
         })
         .map(|line| format!("{line}\n"))
         .collect();

@@ -10,12 +10,13 @@ use sqlx::{Arguments, AssertSqlSafe};
 use uuid::Uuid;
 
 use super::{
-    CONFLICTS_MAX, Known, Suspects, births, compare, is_guarded, leaders, signed_digest, suspect,
+    CONFLICTS_MAX, Known, Suspects, births, compare, is_guarded, is_laned, leaders, signed_digest,
+    suspect,
 };
 use crate::store::connect::Postgres;
 use crate::store::error::StoreError;
 use crate::store::row::{get, seconds};
-use crate::store::{NewEvent, Recorded};
+use crate::store::{NewDelivery, NewEvent, Recorded};
 
 const RECORD: &str = include_str!("../sql/record.postgres.sql");
 /// Where a batch holds events that may be replays. Without a target the statement passes over a row
@@ -31,6 +32,30 @@ static RECORD_GUARDED: LazyLock<String> = LazyLock::new(|| {
         )
         .replace("ON CONFLICT (dedupe_key) DO NOTHING", "ON CONFLICT DO NOTHING")
 });
+
+/// Puts the deliveries of a statement into their lanes. They are inserted in the order of the lanes' locks,
+/// which the trigger takes row by row, so that two replicas can't deadlock; in each lane, in the order in
+/// which the events came.
+fn laned(statement: &str, lane: u32) -> String {
+    let skip = lane + 1;
+    statement
+        .replace("lease_until, leased_by)", "lease_until, leased_by, lane, lane_skip)")
+        .replace("make_interval(secs => lease), worker\n", "make_interval(secs => lease), worker, lane, skip\n")
+        .replace(
+            "UNNEST($18::float8[]) AS lease)",
+            &format!("UNNEST($18::float8[]) AS lease, UNNEST(${lane}::text[]) AS lane, UNNEST(${skip}::bool[]) AS skip)"),
+        )
+        .replace(
+            "     WHERE event_id IN (SELECT id FROM fresh)\n)\nSELECT",
+            "     WHERE event_id IN (SELECT id FROM fresh)
+     ORDER BY hookonce_lane_lock_of(handler, lane) NULLS FIRST, event_id\n)\nSELECT",
+        )
+}
+
+/// Where a batch holds deliveries in lanes.
+static RECORD_LANED: LazyLock<String> = LazyLock::new(|| laned(RECORD, 19));
+/// Where a batch holds both.
+static RECORD_GUARDED_LANED: LazyLock<String> = LazyLock::new(|| laned(&RECORD_GUARDED, 21));
 
 const EARLIER: &str = include_str!("../sql/earlier.postgres.sql");
 
@@ -101,7 +126,12 @@ async fn insert(
 ) -> Result<HashMap<Uuid, DateTime<Utc>>, StoreError> {
     let arguments = arguments(first, suspects)
         .map_err(|error| StoreError::Broken(sqlx::Error::Encode(error)))?;
-    let statement = if is_guarded(first) { RECORD_GUARDED.as_str() } else { RECORD };
+    let statement = match (is_guarded(first), is_laned(first)) {
+        (false, false) => RECORD,
+        (true, false) => RECORD_GUARDED.as_str(),
+        (false, true) => RECORD_LANED.as_str(),
+        (true, true) => RECORD_GUARDED_LANED.as_str(),
+    };
     let rows: Vec<(Uuid, DateTime<Utc>)> =
         sqlx::query_as_with(AssertSqlSafe(statement), arguments).fetch_all(connection).await?;
     Ok(rows.into_iter().collect())
@@ -135,6 +165,12 @@ pub(super) fn arguments(
     if is_guarded(first) {
         all.add(column(first, |event| signed_digest(event, suspects)))?;
         all.add(column(first, |event| suspects.get(&event.id).copied()))?;
+    }
+    if is_laned(first) {
+        let lane = |delivery: &NewDelivery| delivery.lane.as_ref().map(|it| it.lane.clone());
+        let skips = |delivery: &NewDelivery| delivery.lane.as_ref().is_some_and(|it| it.skip_dead);
+        all.add(column(&births, |(_, delivery)| lane(delivery)))?;
+        all.add(column(&births, |(_, delivery)| skips(delivery)))?;
     }
     Ok(all)
 }

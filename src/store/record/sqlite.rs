@@ -12,7 +12,8 @@ use sqlx::AssertSqlSafe;
 use uuid::Uuid;
 
 use super::{
-    CONFLICTS_MAX, Known, Suspects, births, compare, is_guarded, leaders, signed_digest, suspect,
+    CONFLICTS_MAX, Known, Suspects, births, compare, is_guarded, is_laned, leaders, signed_digest,
+    suspect,
 };
 use crate::store::clock::sqlite_text;
 use crate::store::connect::Sqlite;
@@ -48,6 +49,15 @@ static INSERT_DELIVERIES: LazyLock<[String; SIZES]> = LazyLock::new(|| {
     inserts(
         "delivery (id, event_id, handler, state, attempts, opened_at, due_at, lease_epoch, leased_at, lease_until, leased_by)",
         11,
+        "",
+    )
+});
+
+/// Where a batch holds deliveries in lanes.
+static INSERT_LANED: LazyLock<[String; SIZES]> = LazyLock::new(|| {
+    inserts(
+        "delivery (id, event_id, handler, state, attempts, opened_at, due_at, lease_epoch, leased_at, lease_until, leased_by, lane, lane_skip)",
+        13,
         "",
     )
 });
@@ -171,7 +181,9 @@ async fn insert(
         }
         query.execute(&mut *connection).await?;
     }
-    for (statement, piece) in pieces(&births(&events), &INSERT_DELIVERIES) {
+    let laned = is_laned(&events);
+    let statements = if laned { &INSERT_LANED } else { &INSERT_DELIVERIES };
+    for (statement, piece) in pieces(&births(&events), statements) {
         let mut query = sqlx::query(AssertSqlSafe(statement));
         for (event, delivery) in piece {
             let lease = delivery.lease.as_ref();
@@ -187,6 +199,12 @@ async fn insert(
                 .bind(lease.map(|_| text.as_str()))
                 .bind(lease.map(|lease| after(now, lease.length)))
                 .bind(lease.map(|lease| &*lease.worker));
+            if laned {
+                let lane = delivery.lane.as_ref();
+                query = query
+                    .bind(lane.map(|place| place.lane.as_str()))
+                    .bind(lane.is_some_and(|place| place.skip_dead));
+            }
         }
         query.execute(&mut *connection).await?;
     }

@@ -8,7 +8,7 @@ WITH due AS MATERIALIZED (
      CROSS JOIN LATERAL (
            SELECT id
              FROM delivery
-            WHERE state = 'pending' AND handler = room.handler AND due_at <= (SELECT clock_timestamp())
+            WHERE state = 'pending' AND NOT lane_waits AND handler = room.handler AND due_at <= (SELECT clock_timestamp())
             ORDER BY due_at, id
             LIMIT room.free
               FOR UPDATE SKIP LOCKED) AS d

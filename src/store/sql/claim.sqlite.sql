@@ -5,7 +5,7 @@ UPDATE delivery
        leased_by = ?4
  WHERE id IN (SELECT id
                 FROM delivery
-               WHERE state = 'pending' AND handler = ?1 AND due_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
+               WHERE state = 'pending' AND lane_waits = 0 AND handler = ?1 AND due_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
                ORDER BY due_at, id
                LIMIT ?2)
 RETURNING id, event_id, handler, lease_epoch, attempts, attempts_before,

@@ -12,11 +12,17 @@ WITH verdict AS MATERIALIZED (
 -- deliveries at the same moment must not deadlock.
 -- What is needed later comes along: a batch joined with itself is compared row by row.
 held AS MATERIALIZED (
-    SELECT v.*
+    SELECT v.*, CASE WHEN d.lane_head AND v.state <> 'pending'
+                     THEN hookonce_lane_lock_of(d.handler, d.lane) END AS lane_lock
       FROM delivery d JOIN verdict v ON v.id = d.id AND v.epoch = d.lease_epoch
      WHERE d.lease_until IS NOT NULL
      ORDER BY d.id
        FOR NO KEY UPDATE OF d
+),
+-- A trigger hands each lane on; a statement of several lanes takes their locks in order.
+lanes AS MATERIALIZED (
+    SELECT hookonce_lane_lock(lane_lock) AS lock
+      FROM (SELECT DISTINCT lane_lock FROM held WHERE lane_lock IS NOT NULL ORDER BY lane_lock) AS each
 ),
 settled AS (
     UPDATE delivery d
@@ -28,6 +34,7 @@ settled AS (
            cause = v.cause, lease_until = NULL, leased_by = NULL
       FROM held v
      WHERE d.id = v.id AND d.lease_until IS NOT NULL AND d.lease_epoch = v.epoch
+       AND (SELECT count(lock) FROM lanes) IS NOT NULL
        AND (NOT $13 OR d.lease_until <= clock_timestamp())
     RETURNING d.id, d.lease_epoch, d.leased_at, v.n, v.duration_ms, v.outcome, v.status, v.error, v.response
 ),

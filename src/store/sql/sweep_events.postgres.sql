@@ -19,11 +19,17 @@ doomed AS MATERIALIZED (
              WHERE d.event_id = c.id)
 ),
 closed AS MATERIALIZED (
-    SELECT d.id FROM delivery d JOIN doomed ON d.event_id = doomed.id
+    SELECT d.id, CASE WHEN d.lane_head THEN hookonce_lane_lock_of(d.handler, d.lane) END AS lane_lock
+      FROM delivery d JOIN doomed ON d.event_id = doomed.id
+),
+-- A dead one that stops its lane goes: a trigger hands the lane on. Locks in their order, as in settling.
+lanes AS MATERIALIZED (
+    SELECT hookonce_lane_lock(lane_lock) AS lock
+      FROM (SELECT DISTINCT lane_lock FROM closed WHERE lane_lock IS NOT NULL ORDER BY lane_lock) AS each
 ),
 a AS (DELETE FROM attempt USING closed WHERE attempt.delivery_id = closed.id),
 d AS (DELETE FROM delivery USING closed
-       WHERE delivery.id = closed.id AND delivery.state NOT IN ('pending', 'leased')),
+       WHERE delivery.id = closed.id AND (SELECT count(lock) FROM lanes) IS NOT NULL AND delivery.state NOT IN ('pending', 'leased')),
 b AS (DELETE FROM event_body USING doomed WHERE event_body.event_id = doomed.id),
 c AS (DELETE FROM event_conflict USING doomed WHERE event_conflict.event_id = doomed.id),
 e AS (DELETE FROM event USING doomed WHERE event.id = doomed.id RETURNING event.id)

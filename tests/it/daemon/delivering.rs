@@ -76,6 +76,23 @@ both_databases!(
     }
 );
 
+both_databases!(deliveries_of_one_lane_are_called_one_by_one_in_their_order, |db| async move {
+    let endpoint = Endpoint::start().await;
+    endpoint.answer_next([Answer::status(500), Answer::status(200), Answer::status(500)]);
+    // Nothing stands there, so all are in one lane.
+    let lines = "lane = \"body:/no/such/place\"\nretry = { attempts = 5, backoff = [\"50ms\"] }";
+    let daemon = billing(&db, &endpoint, lines).start().await;
+    for at in 1..=5 {
+        let event = stripe().event(&format!("evt_{at}"), "invoice.paid");
+        daemon.sender().send(STRIPE, &event).await.assert_accepted();
+    }
+    let calls = endpoint.wait_for_calls(7, PATIENCE).await;
+    let called: Vec<&str> = calls.iter().map(|call| call.header("hookonce-event-id")).collect();
+    assert_eq!(called, ["evt_1", "evt_1", "evt_2", "evt_2", "evt_3", "evt_4", "evt_5"]);
+    wait_until_settled(&db, PATIENCE).await;
+    assert_eq!(endpoint.count(), 7);
+});
+
 both_databases!(a_handler_that_asks_for_time_gets_it, |db| async move {
     let endpoint = Endpoint::start().await;
     endpoint.answer_next([Answer::status(503).header("retry-after", "2")]);

@@ -148,6 +148,7 @@ impl Working {
             concurrency: 4,
             retry: RetryPolicy::default(),
             lease: LEASE,
+            in_lanes: false,
         }];
         let (births, newborn) = mpsc::unbounded_channel();
         let (seats, stop) = (hookonce::worker::seats(&callees), WorkerStop::default());

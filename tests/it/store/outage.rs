@@ -186,6 +186,7 @@ async fn what_was_handled_while_the_database_was_away_is_settled_and_not_handled
         concurrency: 1,
         retry: RetryPolicy::default(),
         lease,
+        in_lanes: false,
     };
     let upkeep = UpkeepParts {
         store: store.clone(),

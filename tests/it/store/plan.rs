@@ -28,7 +28,7 @@ const FILL_POSTGRES: &str = "
       FROM (SELECT id FROM event LIMIT 200) AS few;
     ANALYZE;";
 
-const FILL_SQLITE: &str = "
+pub(super) const FILL_SQLITE: &str = "
     WITH RECURSIVE count (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM count WHERE n < 100000)
     INSERT INTO event (id, source, event_id, dedupe_key, type, digest, size, received_at, expires_at)
     SELECT randomblob(16), 'shop', 'evt_' || n, randomblob(16), 'order.paid', randomblob(32), 2,
@@ -42,7 +42,7 @@ const FILL_SQLITE: &str = "
     ANALYZE;";
 
 /// What a plan says, in a form that can be asked.
-struct Plan(Value);
+pub(super) struct Plan(Value);
 
 impl Plan {
     fn nodes(&self) -> Vec<&Value> {
@@ -58,7 +58,7 @@ impl Plan {
     }
 
     /// The node that reads `index`, with a condition on each of these columns.
-    fn assert_uses(&self, index: &str, columns: &[&str]) {
+    pub(super) fn assert_uses(&self, index: &str, columns: &[&str]) {
         let node = self.nodes().into_iter().find(|node| node["Index Name"] == index);
         let node = node.unwrap_or_else(|| panic!("{index} is not used:\n{:#}", self.0));
         let condition = node["Index Cond"].as_str().unwrap_or_default();
@@ -67,7 +67,7 @@ impl Plan {
         }
     }
 
-    fn assert_no_full_scan(&self) {
+    pub(super) fn assert_no_full_scan(&self) {
         for node in self.nodes() {
             let table = node["Relation Name"].as_str().unwrap_or_default();
             let full = node["Node Type"] == "Seq Scan";
@@ -76,7 +76,7 @@ impl Plan {
     }
 
     /// No node passes more than this many rows, discarded ones included.
-    fn assert_reads_at_most(&self, rows: f64) {
+    pub(super) fn assert_reads_at_most(&self, rows: f64) {
         for node in self.nodes() {
             let loops = node["Actual Loops"].as_f64().unwrap_or(1.0);
             let each = node["Actual Rows"].as_f64().unwrap_or(0.0)
@@ -92,7 +92,7 @@ impl Plan {
     }
 }
 
-async fn filled_postgres() -> (TestDatabase, PgConnection) {
+pub(super) async fn filled_postgres() -> (TestDatabase, PgConnection) {
     let db = TestDatabase::postgres().await;
     let mut connection = PgConnection::connect(&db.url()).await.unwrap();
     sqlx::raw_sql(FILL_POSTGRES).execute(&mut connection).await.unwrap();
@@ -104,7 +104,7 @@ async fn filled_postgres() -> (TestDatabase, PgConnection) {
 }
 
 /// Runs a statement with these arguments, written as SQL, under its generic plan.
-async fn explain(connection: &mut PgConnection, sql: &str, arguments: &str) -> Plan {
+pub(super) async fn explain(connection: &mut PgConnection, sql: &str, arguments: &str) -> Plan {
     let prepare = format!("DEALLOCATE ALL; PREPARE hot AS {sql}");
     sqlx::raw_sql(AssertSqlSafe(prepare)).execute(&mut *connection).await.unwrap();
     let explain = format!("EXPLAIN (ANALYZE, FORMAT JSON) EXECUTE hot ({arguments})");
@@ -250,7 +250,7 @@ async fn plans_that_were_made_while_the_tables_were_empty_do_not_read_them_whole
 }
 
 /// A session that plans as those of the hot paths do.
-async fn plan_as_hot(c: &mut PgConnection) {
+pub(super) async fn plan_as_hot(c: &mut PgConnection) {
     let mut session = "SET plan_cache_mode = force_generic_plan;".to_owned();
     for (setting, value) in hookonce::store::HOT_PLANNING {
         session += &format!("SET {setting} = {value};");

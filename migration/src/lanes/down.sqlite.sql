@@ -1,0 +1,14 @@
+DROP TRIGGER delivery_lane_freed;
+DROP TRIGGER delivery_lane_leave;
+DROP TRIGGER delivery_lane_reenter;
+DROP TRIGGER delivery_lane_enter;
+DROP INDEX delivery_lane_order;
+DROP INDEX delivery_lane_waits;
+DROP INDEX delivery_lane_head;
+DROP INDEX delivery_due;
+CREATE INDEX delivery_due ON delivery (handler, due_at, id) WHERE state = 'pending';
+ALTER TABLE delivery DROP COLUMN lane_waits;
+ALTER TABLE delivery DROP COLUMN lane_head;
+ALTER TABLE delivery DROP COLUMN lane_skip;
+ALTER TABLE delivery DROP COLUMN lane_order;
+ALTER TABLE delivery DROP COLUMN lane;
