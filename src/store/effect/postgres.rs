@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, Row};
@@ -20,8 +21,15 @@ const CUT_MARGIN: Duration = Duration::from_millis(500);
 /// How long beginning and rolling back may take; and asking for the end of a session.
 const ANSWER: Duration = Duration::from_secs(5);
 
+const TERMINATE: &str =
+    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND xact_start = $2";
+
 /// How long a COMMIT may take: a synchronous standby may let it wait.
 const COMMIT_ANSWER: Duration = Duration::from_secs(30);
+
+/// A session's process, and when its transaction began: after a restart of the server another session may
+/// have the number.
+type Session = (i32, DateTime<Utc>);
 
 /// Runs `work` in a transaction. An error means that the transaction's fate is unknown at worst.
 pub(super) async fn transaction<T, B, W>(
@@ -54,7 +62,7 @@ async fn run<T, B, W>(
     limit: Duration,
     unwanted: &CancellationToken,
     work: W,
-    session: &mut Option<i32>,
+    session: &mut Option<Session>,
 ) -> Result<Ended<T, B>, StoreError>
 where
     W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, B>>,
@@ -63,11 +71,11 @@ where
     // transaction gets savepoints for what he begins.
     let mut transaction = answered(connection.begin()).await?;
     let limits = format!(
-        "SET LOCAL statement_timeout = {0}; SET LOCAL idle_in_transaction_session_timeout = {0}; SELECT pg_backend_pid()",
+        "SET LOCAL statement_timeout = {0}; SET LOCAL idle_in_transaction_session_timeout = {0}; SELECT pg_backend_pid(), now()",
         limit.as_millis().clamp(1, 86_400_000)
     );
     let row = answered(transaction.fetch_one(AssertSqlSafe(limits))).await?;
-    *session = Some(row.try_get(0)?);
+    *session = Some((row.try_get(0)?, row.try_get(1)?));
     let done = tokio::select! {
         biased;
         done = work(&mut transaction) => Some(done),
@@ -99,8 +107,8 @@ async fn answered<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Resu
 }
 
 /// Ends a session that may still be at work, so that its locks are free at once.
-async fn terminate(pool: &PgPool, session: i32) {
-    let asked = sqlx::query("SELECT pg_terminate_backend($1)").bind(session).execute(pool);
+async fn terminate(pool: &PgPool, (process, began): Session) {
+    let asked = sqlx::query(TERMINATE).bind(process).bind(began).execute(pool);
     if let Err(error) = answered(asked).await {
         tracing::debug!(error = %error, "a session could not be ended; the server's own limit will");
     }
