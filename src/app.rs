@@ -56,6 +56,7 @@ pub struct Running {
     intake_closing: CancellationToken,
     worker: JoinHandle<()>,
     worker_stop: WorkerStop,
+    gateways: TaskTracker,
     upkeep: TaskTracker,
     upkeep_stop: CancellationToken,
     drain: std::time::Duration,

@@ -19,6 +19,7 @@ mod dev;
 mod event;
 mod failure;
 mod global;
+mod idempotency;
 mod init;
 mod migrate;
 mod moment;
@@ -78,6 +79,9 @@ enum Verb {
     /// Where webhooks come in, and the secrets that handshakes handed over.
     #[command(subcommand)]
     Source(source::Verb),
+    /// Idempotency keys of gateways, and giving one back.
+    #[command(subcommand)]
+    Idempotency(idempotency::Verb),
     /// Delete what has expired, now.
     Cleanup(cleanup::Args),
     /// The config as it is used, or its JSON Schema.
@@ -128,6 +132,7 @@ async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Dead(verb) => delivery::run_dead(verb, global, output).await,
         Verb::Rejection(verb) => rejection::run(verb, global, output).await,
         Verb::Source(verb) => source::run(verb, global, output).await,
+        Verb::Idempotency(verb) => idempotency::run(verb, global, output).await,
         Verb::Cleanup(args) => cleanup::run(args, global, output).await,
         Verb::Config(verb) => config::run(verb, global, output),
         Verb::Completion(args) => completion::run(args, output),

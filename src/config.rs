@@ -7,7 +7,7 @@
 use std::path::Path;
 
 use crate::handler::HandlerSettings;
-use crate::http::{AdminSettings, ServerSettings};
+use crate::http::{AdminSettings, GatewaySettings, ServerSettings};
 use crate::intake::IntakeSettings;
 use crate::source::SourceSettings;
 use crate::store::{Retention, StoreSettings};
@@ -56,6 +56,8 @@ pub struct Config {
     pub handlers: Vec<HandlerSettings>,
     /// Other databases that handlers write to, by name.
     pub databases: Vec<DatabaseSettings>,
+    /// Idempotency-Key in front of APIs, by name.
+    pub gateways: Vec<GatewaySettings>,
     /// When and how expired rows are deleted.
     pub cleanup: CleanupSettings,
     /// How long each kind of row lives.

@@ -3,6 +3,7 @@
 //! ```text
 //! public   GET  /livez  /readyz
 //!          *    a source's path (default /in/<name>)          ingest
+//!          *    a gateway's path and below                    gateway
 //! admin    GET  /livez  /readyz  /metrics
 //!          *    /api/v1/…                                     see `admin`
 //! ```
@@ -27,6 +28,7 @@ pub mod admin;
 mod auth;
 mod body;
 mod budget;
+pub mod gateway;
 mod ingest;
 mod listen;
 mod peer;
@@ -39,6 +41,7 @@ mod reply;
 mod wire_tests;
 
 pub use admin::AdminState;
+pub use gateway::{GatewaySettings, Gateways};
 pub use listen::{Listener, Stopper};
 pub use public::PublicParts;
 pub use readiness::{ClockSkew, Readiness};
@@ -79,8 +82,10 @@ pub struct AdminSettings {
 /// ack's deadline.
 pub fn serve_public(settings: &ServerSettings, parts: PublicParts) -> io::Result<Listener> {
     let readiness = web::Data::new(parts.readiness.clone());
+    let longest = parts.gateways.longest();
     let state = web::Data::new(public::PublicState::new(settings, parts));
     let grace = settings.body_timeout + settings.ack_deadline + Duration::from_secs(1);
+    let grace = grace.max(longest.min(settings.grace));
     listen::bind(settings.listen, listen::cores(), grace, move |config| {
         config
             .app_data(readiness.clone())

@@ -22,9 +22,11 @@ use crate::store::idempotency::{KeyAnswer, KeyClaim, KeyFound, KeyState};
 mod canonical;
 pub mod fingerprint;
 pub mod key;
+pub mod middleware;
 pub mod policy;
 mod refusal;
 mod run;
+mod transaction;
 
 pub use fingerprint::Compare;
 pub use policy::{Answer, AnswerBody, Effect, Ended, OnUnknown};

@@ -36,6 +36,13 @@ pub(super) async fn shutdown(running: Running) {
         }
     }
 
+    running.gateways.close();
+    if tokio::time::timeout_at(grace_until, running.gateways.wait()).await.is_err() {
+        tracing::warn!(
+            "requests of gateways are still running; their keys are decided by `on_unknown` once their leases end"
+        );
+    }
+
     running.intake_closing.cancel();
     running.intake.close();
     if tokio::time::timeout(STEP_MAX, running.intake.wait()).await.is_err() {

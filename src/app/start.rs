@@ -98,7 +98,11 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
         intake_closing.clone(),
     );
 
+    let gateways = TaskTracker::new();
+    let made = http::Gateways::new(&config.gateways, &shared.store, &shared.metrics, &gateways)
+        .map_err(|fault| BuildError(vec![fault]))?;
     let public_parts = PublicParts {
+        gateways: made,
         sources: Arc::clone(&shared.sources),
         recorder,
         keeper,
@@ -166,6 +170,7 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
         readiness: shared.readiness,
         intake,
         intake_closing,
+        gateways,
         worker,
         worker_stop,
         upkeep,

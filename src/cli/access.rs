@@ -6,9 +6,10 @@ use uuid::Uuid;
 
 use super::{Failure, Global};
 use crate::http::admin::shape::{
-    Action, CleanupDone, DeliveryFull, EventFull, EventItem, List, ReadmitItem, ReadmitRequest,
-    RejectionItem, SourceItem,
+    Action, CleanupDone, DeliveryFull, EventFull, EventItem, IdempotencyKeyItem, List, ReadmitItem,
+    ReadmitRequest, RejectionItem, SourceItem,
 };
+use crate::store::idempotency::KeyFilter;
 use crate::store::{DeliveryFilter, EventFilter, RejectionFilter};
 
 mod direct;
@@ -124,6 +125,16 @@ impl Access {
     /// Judges kept rejections again.
     pub async fn readmit(&self, wanted: &ReadmitRequest) -> Result<Vec<ReadmitItem>, Failure> {
         either!(self, it => it.readmit(wanted))
+    }
+
+    /// A page of idempotency keys.
+    pub async fn keys(&self, filter: &KeyFilter) -> Result<List<IdempotencyKeyItem>, Failure> {
+        either!(self, it => it.keys(filter))
+    }
+
+    /// Gives an idempotency key back.
+    pub async fn release_key(&self, scope: &str, key: &str) -> Result<(), Failure> {
+        either!(self, it => it.release_key(scope, key))
     }
 
     /// Every source.

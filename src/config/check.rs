@@ -7,6 +7,7 @@ use super::desk::Desk;
 use super::place::did_you_mean;
 use super::resolve::source::{Draft, secrets};
 use crate::handler::Kind;
+use crate::http::gateway::is_below;
 use crate::source::Source;
 use crate::source::spec::SchemeSpec;
 
@@ -14,6 +15,7 @@ use crate::source::spec::SchemeSpec;
 pub(crate) fn all(desk: &mut Desk<'_>, config: &Config, drafts: &BTreeMap<&str, Draft>) {
     listeners(desk, config);
     paths(desk, drafts);
+    gateways(desk, config, drafts);
     shared_secrets(desk, drafts);
     dedupe_groups(desk, drafts);
     unsigned(desk, config, drafts);
@@ -58,6 +60,27 @@ fn paths(desk: &mut Desk<'_>, drafts: &BTreeMap<&str, Draft>) {
                         "source `{other}` answers at `{path}` too, and only one can: give it a host of its own, or leave out its handshake there"
                     ),
                 );
+            }
+        }
+    }
+}
+
+/// A gateway is asked before the sources, and the longest of their paths wins.
+fn gateways(desk: &mut Desk<'_>, config: &Config, drafts: &BTreeMap<&str, Draft>) {
+    let mut taken: HashMap<&str, &str> = HashMap::new();
+    for gateway in &config.gateways {
+        let (name, path) = (gateway.name.as_str(), gateway.path.as_str());
+        if let Some(other) = taken.insert(path, name) {
+            let why = format!("`{path}` is already the path of gateway `{other}`");
+            desk.fault(&["gateways", name, "path"], why);
+        }
+        for (source, draft) in drafts {
+            let handshakes = draft.settings.spec.handshake.iter().flatten();
+            let others = handshakes.filter_map(|handshake| handshake.when.path.as_deref());
+            let mut paths = others.chain([draft.settings.path.as_str()]);
+            if paths.any(|it| is_below(it, path)) {
+                let why = format!("it would hide source `{source}`, which listens below `{path}`");
+                desk.fault(&["gateways", name, "path"], why);
             }
         }
     }

@@ -12,6 +12,8 @@ use super::secrets::{FileSecret, TextOrSecret};
 use super::value::{Bytes, Names, PerSecond, Schedule, Span, Text, Waits, Window};
 use crate::source::{OnIdConflict, OnReplay};
 
+pub(crate) mod gateway;
+
 /// hookonce.toml: what hookonce listens to, what it accepts, and where events go.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
@@ -28,10 +30,12 @@ pub(crate) struct File {
     pub(crate) handlers: BTreeMap<String, FileHandler>,
     /// Other databases that handlers may write to, by name.
     pub(crate) databases: BTreeMap<String, FileElsewhere>,
+    /// Idempotency-Key in front of any API, by name.
+    pub(crate) gateways: BTreeMap<String, gateway::FileGateway>,
     pub(crate) telemetry: FileTelemetry,
 }
 
-/// The public listener: webhooks only.
+/// The public listener: webhooks and gateways only.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct FileServer {

@@ -18,6 +18,7 @@ use crate::telemetry::{self, TelemetrySettings};
 use crate::upkeep::CleanupSettings;
 
 mod database_url;
+mod gateway;
 pub(super) mod handler;
 pub(super) mod source;
 
@@ -65,6 +66,10 @@ pub(crate) fn config(desk: &mut Desk<'_>, file: &File) -> Config {
     for (name, written) in &file.handlers {
         handlers.extend(handler::settings(desk, name, written, &file.sources, &databases));
     }
+    let mut gateways = Vec::new();
+    for (name, written) in &file.gateways {
+        gateways.extend(gateway::settings(desk, name, written, &server, max_body));
+    }
     let config = Config {
         store,
         databases: databases.settings(),
@@ -76,6 +81,7 @@ pub(crate) fn config(desk: &mut Desk<'_>, file: &File) -> Config {
         admin,
         intake,
         handlers,
+        gateways,
     };
     check::all(desk, &config, &drafts);
     config

@@ -11,6 +11,8 @@ use crate::secret::Secret;
 use crate::source::{OnIdConflict, OnReplay, SourceSettings};
 use crate::store::Migrate;
 
+mod gateway;
+
 /// What stands in place of a secret.
 const HIDDEN: &str = "(hidden)";
 
@@ -45,6 +47,9 @@ pub fn table(config: &Config) -> Table {
     if !databases.is_empty() {
         all.insert("databases".into(), databases.into());
     }
+    let gateways: Table =
+        config.gateways.iter().map(|it| (it.name.to_string(), gateway::table(it).into())).collect();
+    all.insert("gateways".into(), gateways.into());
     let log = Value::from(config.telemetry.log.as_str());
     all.insert("telemetry".into(), table_of([("log", log)]).into());
     all

@@ -8,6 +8,7 @@ use crate::handler::Kind;
 use crate::retry::{Backoff, Limit};
 
 mod contract;
+mod gateways;
 mod shape;
 
 /// Secrets that tests may refer to.

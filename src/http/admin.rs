@@ -38,6 +38,7 @@ pub mod convert;
 mod deliveries;
 mod events;
 mod handlers;
+mod keys;
 mod query;
 mod rejections;
 mod request;
@@ -134,6 +135,8 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
             .service(get("/api/v1/sources").route(web::get().to(sources::list)))
             .service(get("/api/v1/sources/{name}").route(web::get().to(sources::show)))
             .service(post("/api/v1/sources/{name}/reopen").route(web::post().to(sources::reopen)))
+            .service(get("/api/v1/idempotency-keys").route(web::get().to(keys::list)))
+            .service(post("/api/v1/idempotency-keys/release").route(web::post().to(keys::release)))
             .service(get("/api/v1/handlers").route(web::get().to(handlers::list)))
             .default_service(web::to(|| async { Problem::not_found("route").response() })),
     );

@@ -88,6 +88,9 @@ pub(super) async fn receive(
     if body::head_bytes(&request) > body::HEAD_BYTES_MAX {
         return Problem::head_too_large().holding(Some(payload));
     }
+    if let Some(gateway) = state.gateways.at(request.path()) {
+        return Box::pin(gateway.serve(&request, payload, &state)).await;
+    }
     let Some(source) = state.sources.at(request.path()) else {
         state.metrics.intake_unknown();
         return Problem::unknown_source().holding(Some(payload));

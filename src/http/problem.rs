@@ -15,6 +15,10 @@ use crate::intake::SubmitError;
 use crate::store::StoreError;
 use crate::verify::Code;
 
+mod title;
+
+use title::title;
+
 /// An error as a client sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Problem {
@@ -284,48 +288,6 @@ fn usual_status(code: Code) -> u16 {
         | Code::StoreUnavailable
         | Code::KeyUnavailable
         | Code::HandshakeUnavailable => 503,
-    }
-}
-
-/// The kind of problem in a few words, the same for each one of its code.
-fn title(code: &str) -> &'static str {
-    match code {
-        "signature_missing" => "The signature is missing",
-        "signature_malformed" => "The signature can't be read",
-        "signature_mismatch" => "The signature is wrong",
-        "timestamp_missing" => "The timestamp is missing",
-        "timestamp_stale" => "The timestamp is too old",
-        "timestamp_future" => "The timestamp is in the future",
-        "id_missing" => "The event has no readable id",
-        "body_malformed" => "The body can't be read",
-        "body_too_large" => "The body is too large",
-        "body_timeout" => "The body came too slowly",
-        "content_type" => "The content type is not accepted",
-        "unknown_source" => "Unknown source",
-        "method_not_allowed" => "Method not allowed",
-        "headers_too_large" => "The header block is too large",
-        "id_conflict" => "The id is known with another body",
-        "replay_suspected" => "The same signed bytes came before under another id",
-        "ip_denied" => "The address is not allowed",
-        "rate_limited" => "Too many failing requests",
-        "overloaded" => "Overloaded",
-        "store_unavailable" => "The database is not available",
-        "key_unavailable" => "The provider's key is not available",
-        "handshake_refused" => "The handshake is refused",
-        "handshake_closed" => "The source has its secret",
-        "handshake_unavailable" => "The handshake can't be done now",
-        "clock_skew" => "Our clock is wrong",
-        "not_found" => "Not found",
-        "bad_request" => "Bad request",
-        "ambiguous" => "The id means several events",
-        "gone" => "The bytes are gone",
-        "busy" => "It is running",
-        "token" => "A token is needed",
-        "token_not_set" => "No token is set",
-        "not_capturing" => "It captures nothing",
-        "host_not_allowed" => "Unknown host name",
-        "cross_site" => "Cross-site request",
-        _ => "Internal error",
     }
 }
 

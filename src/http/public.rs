@@ -12,6 +12,7 @@ use ipnet::IpNet;
 
 use super::ServerSettings;
 use super::budget::Budget;
+use super::gateway::Gateways;
 use super::readiness::{ClockSkew, Readiness};
 use crate::fetch::Fetcher;
 use crate::intake::{Captures, Recorder, RejectionKeeper};
@@ -45,6 +46,8 @@ pub struct PublicParts {
     pub metrics: Metrics,
     /// The database's clock against ours, kept up to date by a chore.
     pub skew: ClockSkew,
+    /// What is served beside the sources.
+    pub gateways: Gateways,
     /// What the probes say.
     pub readiness: Readiness,
 }
@@ -60,6 +63,7 @@ pub(super) struct PublicState {
     pub(super) metrics: Metrics,
     pub(super) skew: ClockSkew,
     pub(super) budget: Budget,
+    pub(super) gateways: Gateways,
     pub(super) trusted_proxies: Vec<IpNet>,
     pub(super) body_timeout: Duration,
     limits: HashMap<Name, Limits>,
@@ -100,6 +104,7 @@ impl PublicState {
             fetcher: parts.fetcher,
             metrics: parts.metrics,
             skew: parts.skew,
+            gateways: parts.gateways,
             trusted_proxies: settings.trusted_proxies.clone(),
             body_timeout: settings.body_timeout,
             limits,

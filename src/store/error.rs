@@ -54,6 +54,15 @@ impl StoreError {
     }
 }
 
+impl StoreError {
+    /// Whether it waited too long for a row that another transaction holds.
+    #[must_use]
+    pub fn is_lock_timeout(&self) -> bool {
+        matches!(self, Self::Transient(sqlx::Error::Database(error))
+            if error.code().is_some_and(|code| code == "55P03"))
+    }
+}
+
 impl From<sqlx::Error> for StoreError {
     fn from(error: sqlx::Error) -> Self {
         match &error {

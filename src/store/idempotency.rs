@@ -19,12 +19,14 @@ mod browse;
 mod model;
 mod read;
 mod sweep;
+mod transaction;
 
 pub use browse::{KeyFilter, KeyItem};
 pub use model::{
     KeyAnswer, KeyClaim, KeyFound, KeyId, KeyLease, KeyRow, KeySettled, KeyState, KeyVerdict,
 };
 pub use sweep::SWEEP_KEYS_SQLITE;
+pub use transaction::KeyTransaction;
 
 use read::{found, leased};
 

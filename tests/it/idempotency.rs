@@ -1,6 +1,8 @@
 //! Idempotency-Key: one run for a key, its answer for every retry, on both databases alike.
 
 mod engine;
+mod gateway;
+mod middleware;
 mod store;
 
 use std::time::Duration;

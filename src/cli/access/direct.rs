@@ -21,6 +21,8 @@ use crate::source::{Source, Sources};
 use crate::store::{DeliveryFilter, EventDetail, EventFilter, RejectionFilter, Store};
 use crate::upkeep::cleanup::{Cleaned, Cleanup};
 
+mod keys;
+
 /// The database of the config.
 pub struct Direct {
     store: Store,

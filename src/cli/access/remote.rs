@@ -20,6 +20,8 @@ use crate::http::admin::shape::{
 use crate::secret::Secret;
 use crate::store::{DeliveryFilter, EventFilter, RejectionFilter};
 
+mod keys;
+
 /// How long the daemon may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(5);
 

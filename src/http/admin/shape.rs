@@ -7,6 +7,10 @@ use uuid::Uuid;
 
 use crate::store::Swept;
 
+mod keys;
+
+pub use keys::{IdempotencyKeyItem, ReleaseKey};
+
 /// A page of a list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub struct List<T> {

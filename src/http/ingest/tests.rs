@@ -107,6 +107,7 @@ impl Door {
         };
         let skew = ClockSkew::new();
         let public = PublicParts {
+            gateways: crate::http::Gateways::default(),
             sources: Arc::clone(&sources),
             recorder: Recorder::start(&intake, parts, &tasks, closing.clone()),
             keeper: RejectionKeeper::start(store.clone(), metrics.clone(), &tasks, closing.clone()),

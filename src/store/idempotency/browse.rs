@@ -2,7 +2,9 @@
 
 use entity::idempotency_key as table;
 use sea_orm::sea_query::{Expr, ExprTrait};
-use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{
+    ColumnTrait, Condition, EntityTrait, Iterable, QueryFilter, QueryOrder, QuerySelect,
+};
 
 use super::KeyId;
 use crate::store::Store;
@@ -35,6 +37,8 @@ pub struct KeyFilter {
     pub key: Option<String>,
     /// Only in this state.
     pub status: Option<String>,
+    /// With the bodies of answers, each up to a megabyte or more.
+    pub with_bodies: bool,
     /// From a page before.
     pub cursor: Option<String>,
     /// At most this many; 50 when `None`, 500 at most.
@@ -45,7 +49,7 @@ pub struct KeyFilter {
 pub type KeyItem = table::Model;
 
 impl Store {
-    /// A page of keys, by scope and key, with their bodies. Expired ones are there until a cleanup.
+    /// A page of keys, by scope and key. Expired ones are there until a cleanup.
     pub async fn keys(&self, filter: &KeyFilter) -> Result<Page<KeyItem>, StoreError> {
         let filter = filter.clone();
         self.detached(move |database| async move {
@@ -54,6 +58,15 @@ impl Store {
                 .order_by_asc(table::Column::Scope)
                 .order_by_asc(table::Column::Key)
                 .limit(limit as u64 + 1);
+            if !filter.with_bodies {
+                let nothing = match &*database {
+                    Database::Postgres(_) => Expr::cust("CAST(NULL AS bytea)"),
+                    Database::Sqlite(_) => Expr::cust("NULL"),
+                };
+                let columns = table::Column::iter()
+                    .filter(|column| !matches!(column, table::Column::ResponseBody));
+                query = query.select_only().columns(columns).expr_as(nothing, "response_body");
+            }
             if let Some(scope) = &filter.scope {
                 query = query.filter(match scope.strip_suffix('*') {
                     // A scope holds no character that comes after this one.

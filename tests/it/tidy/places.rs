@@ -18,7 +18,12 @@ const RULES: [Rule; 6] = [
     },
     Rule {
         words: &["actix_web", "actix_http", "actix_rt"],
-        only_in: &["src/http.rs", "src/http/", "src/idempotency/middleware.rs"],
+        only_in: &[
+            "src/http.rs",
+            "src/http/",
+            "src/idempotency/middleware.rs",
+            "src/idempotency/middleware/",
+        ],
         why: "actix is known by http only",
     },
     Rule {

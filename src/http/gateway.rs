@@ -1,0 +1,246 @@
+//! Idempotency-Key in front of any API: a reverse proxy on the public listener.
+//!
+//! A request of a protected method with a key is run on a task of its own, on the runtime that outlives
+//! this listener's workers: a client that hangs up doesn't end it. Everything else is streamed through.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
+use actix_web::{HttpRequest, HttpResponse, web};
+use entity::Name;
+use sha2::{Digest, Sha256};
+use tokio::runtime::Handle;
+use tokio_util::task::TaskTracker;
+use url::Url;
+
+use super::body::{self, BodyFault, Limits};
+use super::problem::Problem;
+use super::public::PublicState;
+use crate::idempotency::fingerprint::{self, fingerprint};
+use crate::idempotency::{Begun, Compare, Engine, Refusal, Rules, key};
+use crate::metric::Metrics;
+use crate::store::Store;
+use crate::store::idempotency::{KeyClaim, KeyId};
+
+mod answer;
+mod headers;
+mod protected;
+mod relay;
+mod upstream;
+
+use upstream::Upstream;
+
+/// One `[gateways.*]`.
+#[derive(Debug, Clone)]
+pub struct GatewaySettings {
+    /// Its name: a label of metrics, and the first part of its keys' scopes.
+    pub name: Name,
+    /// What it serves: this path and everything below it.
+    pub path: String,
+    /// Scheme, host and port of the service; path and query pass unchanged.
+    pub upstream: Url,
+    /// The methods that are protected, in upper case.
+    pub methods: Vec<String>,
+    /// Whether a protected method without a key is refused; else it is passed on unguarded.
+    pub key_required: bool,
+    /// The header that says whose key it is, in lower case.
+    pub scope_header: String,
+    /// The largest body of a protected request, in bytes.
+    pub max_body: usize,
+    /// For the whole answer of a protected request, or for the head and each piece of another.
+    pub timeout: Duration,
+    /// What of a body is compared.
+    pub compare: Compare,
+    /// How its keys are treated.
+    pub rules: Rules,
+}
+
+/// Headers that are credentials: whoever shows one is who it says. Any other says who somebody is
+/// only when a proxy that we trust wrote it.
+pub const CREDENTIAL_HEADERS: [&str; 5] =
+    ["authorization", "x-api-key", "api-key", "x-auth-token", "cookie"];
+
+/// The gateways of one app, by path. Cheap to clone.
+#[derive(Debug, Clone, Default)]
+pub struct Gateways(Arc<Vec<Gateway>>);
+
+/// One gateway, ready to serve.
+#[derive(Debug)]
+pub(super) struct Gateway {
+    settings: GatewaySettings,
+    rules: Arc<Rules>,
+    engine: Engine,
+    upstream: Arc<Upstream>,
+    runtime: Handle,
+    tracker: TaskTracker,
+}
+
+impl Gateways {
+    /// Makes the clients. Must be called on the runtime that outlives every run; runs are counted by
+    /// `tracker`. Fails with a sentence when no client can be made.
+    pub fn new(
+        settings: &[GatewaySettings],
+        store: &Store,
+        metrics: &Metrics,
+        tracker: &TaskTracker,
+    ) -> Result<Self, String> {
+        let mut gateways = Vec::with_capacity(settings.len());
+        for settings in settings {
+            let upstream = Upstream::new(&settings.upstream, settings.timeout)
+                .map_err(|why| format!("gateways.{}: `upstream`: {why}", settings.name))?;
+            gateways.push(Gateway {
+                rules: Arc::new(settings.rules.clone()),
+                engine: Engine::new(store.clone(), metrics.clone()),
+                upstream: Arc::new(upstream),
+                runtime: Handle::current(),
+                tracker: tracker.clone(),
+                settings: settings.clone(),
+            });
+        }
+        // The longest path first: the nearest gateway serves.
+        gateways.sort_by_key(|gateway| std::cmp::Reverse(gateway.settings.path.len()));
+        Ok(Self(Arc::new(gateways)))
+    }
+
+    /// How long the slowest of their requests may take.
+    pub(super) fn longest(&self) -> Duration {
+        self.0.iter().map(|gateway| gateway.settings.timeout).max().unwrap_or_default()
+    }
+
+    /// The gateway that serves a path.
+    pub(super) fn at(&self, path: &str) -> Option<&Gateway> {
+        self.0.iter().find(|gateway| is_below(path, &gateway.settings.path))
+    }
+}
+
+/// Whether a path is this one, or below it: `/pay/1` is below `/pay`, and `/payments` isn't.
+#[must_use]
+pub fn is_below(path: &str, base: &str) -> bool {
+    match path.strip_prefix(base) {
+        Some(rest) => rest.is_empty() || rest.starts_with('/') || base.ends_with('/'),
+        None => false,
+    }
+}
+
+impl Gateway {
+    /// Serves one request.
+    pub(super) async fn serve(
+        &self,
+        request: &HttpRequest,
+        mut payload: web::Payload,
+        state: &PublicState,
+    ) -> HttpResponse {
+        if body::is_endless(request.headers()) {
+            let detail = "this gateway passes no WebSockets on: connect to the service itself";
+            return Problem::new(501, "upgrade_not_supported", detail).holding(Some(payload));
+        }
+        let outward = match headers::outward(request, &state.trusted_proxies) {
+            Ok(outward) => outward,
+            Err(problem) => return problem.holding(Some(payload)),
+        };
+        let Some(url) = self.upstream.url(request) else {
+            let detail = "write the path without `.` and `..` and with its characters escaped";
+            return Problem::new(400, "path_ambiguous", detail).holding(Some(payload));
+        };
+        let mut head = reqwest::Request::new(outward.method, url);
+        *head.headers_mut() = outward.headers;
+        if !self.settings.methods.iter().any(|method| method == request.method().as_str()) {
+            return self.relay(request, payload, head).await;
+        }
+        let id = match self.key_of(request, state) {
+            Ok(Some(id)) => id,
+            Ok(None) => return self.relay(request, payload, head).await,
+            Err(refusal) => {
+                self.engine.refused(&self.rules, &refusal);
+                return answer::refusal(&refusal).holding(Some(payload));
+            }
+        };
+        let mut share = state.budget.share();
+        let limits = Limits { bytes: self.settings.max_body, timeout: state.body_timeout };
+        let body = match body::read(request.headers(), &mut payload, limits, &mut share).await {
+            Ok(body) => body,
+            Err(fault) => return unread(fault, limits.bytes).holding(Some(payload)),
+        };
+        let hashed = fingerprint::Request {
+            method: request.method().as_str(),
+            path: request.path(),
+            query: request.uri().query(),
+            content_type: request.headers().get(CONTENT_TYPE).map(|kind| kind.as_bytes()),
+            body: &body,
+        };
+        let claim = KeyClaim {
+            id,
+            request_hash: fingerprint(&hashed, &self.settings.compare),
+            lease: self.rules.lease,
+            ttl: self.rules.ttl,
+        };
+        *head.body_mut() = Some(body.into());
+        match self.engine.begin(claim, &self.rules).await {
+            Begun::Replay(kept) => answer::replay(*kept),
+            Begun::Refused(refusal) => answer::refusal(&refusal).response(),
+            Begun::Run(run) => self.run(Some(run), head, share).await,
+            Begun::Unguarded => self.run(None, head, share).await,
+        }
+    }
+
+    /// Which key a protected request has; `None` when it needs none and has none.
+    fn key_of(&self, request: &HttpRequest, state: &PublicState) -> Result<Option<KeyId>, Refusal> {
+        let lines = request.headers().get_all("idempotency-key").map(|line| line.as_bytes());
+        let Some(key) = key::parse(lines)? else {
+            return if self.settings.key_required { Err(Refusal::Missing) } else { Ok(None) };
+        };
+        let header = self.settings.scope_header.as_str();
+        if !CREDENTIAL_HEADERS.contains(&header)
+            && !headers::is_from_trusted(request, &state.trusted_proxies)
+        {
+            let why = format!("`{header}` is believed only from trusted proxies");
+            return Err(Refusal::NoScope(why));
+        }
+        let scope = scope(self.settings.name.as_str(), header, request.headers())?;
+        Ok(Some(KeyId { scope, key }))
+    }
+}
+
+/// The gateway's name and a hash of the principal: two gateways, and two principals, share no keys.
+fn scope(gateway: &str, header: &str, headers: &HeaderMap) -> Result<String, Refusal> {
+    let mut lines = headers.get_all(header);
+    let value = match (lines.next(), lines.next()) {
+        (Some(value), None) if !value.as_bytes().trim_ascii().is_empty() => value,
+        (None | Some(_), None) => {
+            return Err(Refusal::NoScope(format!("send the header `{header}`")));
+        }
+        (_, Some(_)) => {
+            return Err(Refusal::NoScope(format!("the header `{header}` stands more than once")));
+        }
+    };
+    let mut hash = Sha256::new();
+    for part in [&b"hookonce-scope-1"[..], gateway.as_bytes(), header.as_bytes()] {
+        hash.update((part.len() as u64).to_be_bytes());
+        hash.update(part);
+    }
+    hash.update(value.as_bytes().trim_ascii());
+    Ok(format!("{gateway}:{}", hex::encode(hash.finalize())))
+}
+
+fn unread(fault: BodyFault, limit: usize) -> Problem {
+    Problem::body(fault, limit)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::is_below;
+
+    #[test]
+    fn a_path_is_served_with_all_below_it() {
+        for (path, base, want) in [
+            ("/payments", "/payments", true),
+            ("/payments/1/refunds", "/payments", true),
+            ("/payments2", "/payments", false),
+            ("/pay", "/payments", false),
+            ("/anything", "/", true),
+        ] {
+            assert_eq!(is_below(path, base), want, "{path} {base}");
+        }
+    }
+}

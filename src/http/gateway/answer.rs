@@ -1,0 +1,124 @@
+//! What goes back to the client.
+
+use std::io;
+
+use actix_web::HttpResponse;
+use actix_web::body::{BodyStream, SizedStream};
+use actix_web::http::StatusCode;
+use actix_web::http::header::{HeaderName, HeaderValue};
+use bytes::Bytes;
+use futures::Stream;
+use tokio::sync::mpsc;
+
+use crate::http::problem::Problem;
+use crate::idempotency::Refusal;
+use crate::store::idempotency::KeyAnswer;
+
+/// The head of an answer of the upstream.
+#[derive(Debug)]
+pub(super) struct Head {
+    pub(super) status: u16,
+    pub(super) headers: Vec<(String, Vec<u8>)>,
+    /// As the upstream announced it.
+    pub(super) length: Option<u64>,
+}
+
+/// What a run or a relay has for the client.
+#[derive(Debug)]
+pub(super) enum Reply {
+    /// The whole answer.
+    Whole(Head, Bytes),
+    /// Its head, and pieces as they come.
+    Pieces(Head, Pieces),
+    /// The answer of another run, which took the key over.
+    Kept(Box<KeyAnswer>),
+    /// None.
+    Problem(Problem),
+}
+
+/// Pieces of a body.
+pub(super) type Pieces = mpsc::Receiver<Result<Bytes, io::Error>>;
+
+impl Reply {
+    /// The answer. `with` is kept until its last piece is sent.
+    pub(super) fn response(self, is_head: bool, with: impl Send + 'static) -> HttpResponse {
+        match self {
+            Self::Whole(head, body) => begin(&head).body(body),
+            Self::Kept(kept) => replay(*kept),
+            Self::Problem(problem) => problem.response(),
+            Self::Pieces(head, _) if is_head => {
+                // The length is what a client asks for by HEAD; no body follows it.
+                let mut response = begin(&head);
+                match head.length {
+                    Some(length) => response.no_chunking(length).finish(),
+                    None => response.finish(),
+                }
+            }
+            Self::Pieces(head, pieces) => {
+                let length = head.length;
+                let mut response = begin(&head);
+                let stream = stream(pieces, with);
+                match length {
+                    _ if bodiless(head.status) => response.finish(),
+                    Some(length) => response.body(SizedStream::new(length, stream)),
+                    None => response.body(BodyStream::new(stream)),
+                }
+            }
+        }
+    }
+}
+
+fn stream(
+    pieces: Pieces,
+    with: impl Send + 'static,
+) -> impl Stream<Item = Result<Bytes, io::Error>> {
+    futures::stream::unfold((pieces, with), |(mut pieces, with)| async move {
+        let piece = pieces.recv().await?;
+        Some((piece, (pieces, with)))
+    })
+}
+
+/// Bytes behind such an answer would be taken for the next one.
+fn bodiless(status: u16) -> bool {
+    matches!(status, 204 | 205 | 304)
+}
+
+fn begin(head: &Head) -> actix_web::HttpResponseBuilder {
+    let status = StatusCode::from_u16(head.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let mut response = HttpResponse::build(status);
+    lines(&mut response, head.headers.iter().map(|(name, value)| (name.as_str(), &value[..])));
+    response
+}
+
+fn lines<'a>(
+    response: &mut actix_web::HttpResponseBuilder,
+    lines: impl Iterator<Item = (&'a str, &'a [u8])>,
+) {
+    for (name, value) in lines {
+        // Both came in as header lines, so they fit.
+        let name = HeaderName::from_bytes(name.as_bytes());
+        if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
+            response.append_header((name, value));
+        }
+    }
+}
+
+/// An earlier run's answer.
+pub(super) fn replay(kept: KeyAnswer) -> HttpResponse {
+    let status = StatusCode::from_u16(kept.status).unwrap_or(StatusCode::BAD_GATEWAY);
+    let mut response = HttpResponse::build(status);
+    lines(&mut response, kept.headers.iter());
+    response.append_header(("idempotent-replayed", "true"));
+    if bodiless(kept.status) {
+        return response.finish();
+    }
+    response.body(kept.body.unwrap_or_default())
+}
+
+/// A refusal as a problem document.
+pub(super) fn refusal(refusal: &Refusal) -> Problem {
+    Problem {
+        retry_after: refusal.retry_after(),
+        ..Problem::new(refusal.status(), refusal.code(), refusal.detail())
+    }
+}

@@ -1,0 +1,238 @@
+//! A protected request: run once, on a task that no client ends.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use actix_web::HttpResponse;
+use bytes::{Bytes, BytesMut};
+use sha2::{Digest, Sha256};
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
+
+use super::answer::{Head, Reply};
+use super::upstream::Upstream;
+use super::{Gateway, headers, relay};
+use crate::http::budget::Share;
+use crate::http::problem::Problem;
+use crate::idempotency::{Answer, AnswerBody, Begun, Concluded, Ended, Run};
+use crate::received::Headers;
+
+/// How long a client waits for its answer to be written down. After that it gets it all the same: it is
+/// the truth, and only a retry may be refused.
+const WRITE_PATIENCE: Duration = Duration::from_millis(2500);
+
+/// Pieces of a large answer that may wait for the client.
+const PIECES: usize = 8;
+
+impl Gateway {
+    /// Runs a request on its own task, and answers when its end is written down.
+    pub(super) async fn run(
+        &self,
+        run: Option<Box<Run>>,
+        request: reqwest::Request,
+        share: Share,
+    ) -> HttpResponse {
+        let (reply, answer) = oneshot::channel();
+        let upstream = Arc::clone(&self.upstream);
+        let keep_max = self.rules.answer_max;
+        let task = async move {
+            match run {
+                Some(run) => guarded(&run, &upstream, request, reply, keep_max).await,
+                None => {
+                    let (ended, answer) =
+                        call(&upstream, request, &mut Some(reply), keep_max).await;
+                    if let (Some(reply), Some(answer)) = (answer.reply, answer.whole) {
+                        tell(reply, answer);
+                    }
+                    tracing::debug!(?ended, "a request was run unguarded");
+                }
+            }
+            // The body counts against the budget as long as it is held.
+            drop(share);
+        };
+        self.tracker.spawn_on(task, &self.runtime);
+        match answer.await {
+            Ok(reply) => reply.response(false, ()),
+            Err(_) => lost().response(),
+        }
+    }
+}
+
+/// What is left to say to the client when the upstream's answer is over.
+struct Unsaid {
+    reply: Option<oneshot::Sender<Reply>>,
+    whole: Option<Reply>,
+    /// Held until the end is written down: a large answer ends with it.
+    pieces: Option<mpsc::Sender<Result<Bytes, std::io::Error>>>,
+}
+
+async fn guarded(
+    run: &Run,
+    upstream: &Upstream,
+    request: reqwest::Request,
+    reply: oneshot::Sender<Reply>,
+    keep_max: usize,
+) {
+    let mut reply = Some(reply);
+    let (ended, unsaid) = run.guard(call(upstream, request, &mut reply, keep_max)).await;
+    let Unsaid { reply, whole, pieces } = unsaid;
+    let concluding = run.conclude(&ended);
+    tokio::pin!(concluding);
+    let concluded = tokio::time::timeout(WRITE_PATIENCE, &mut concluding).await;
+    let is_written = concluded.is_ok();
+    if let (Some(reply), Some(whole)) = (reply, whole) {
+        tell(
+            reply,
+            match concluded {
+                Ok(Concluded::Overtaken(Begun::Replay(kept))) => Reply::Kept(kept),
+                _ => whole,
+            },
+        );
+    }
+    drop(pieces);
+    if !is_written {
+        match concluding.await {
+            Concluded::Stands => tracing::info!("the end of a run was written down late"),
+            Concluded::Overtaken(_) | Concluded::Unwritten => {}
+        }
+    }
+}
+
+/// Calls the upstream and reads its whole answer. One that is too large to keep goes on to the client
+/// as it comes.
+async fn call(
+    upstream: &Upstream,
+    request: reqwest::Request,
+    reply: &mut Option<oneshot::Sender<Reply>>,
+    keep_max: usize,
+) -> (Ended, Unsaid) {
+    let deadline = Instant::now() + upstream.timeout;
+    let mut unsaid = |ended, problem| {
+        (ended, Unsaid { reply: reply.take(), whole: Some(Reply::Problem(problem)), pieces: None })
+    };
+    let mut response =
+        match tokio::time::timeout_at(deadline, upstream.fresh.execute(request)).await {
+            Ok(Ok(response)) => response,
+            Ok(Err(error)) if error.is_connect() => {
+                return unsaid(
+                    Ended::NotBegun("the service can't be reached".to_owned()),
+                    failed(&error),
+                );
+            }
+            Ok(Err(error)) => {
+                let why = "the connection broke before an answer came".to_owned();
+                return unsaid(Ended::Unknown(why), failed(&error));
+            }
+            Err(_) => {
+                return unsaid(Ended::Unknown("no answer in time".to_owned()), timed_out());
+            }
+        };
+    let status = response.status().as_u16();
+    let kept = headers::homeward(response.headers());
+    let length = relay::announced(&response);
+    let mut body = BytesMut::new();
+    let mut large: Option<Large> = None;
+    loop {
+        let piece = match tokio::time::timeout_at(deadline, response.chunk()).await {
+            Ok(Ok(Some(piece))) => piece,
+            Ok(Ok(None)) => break,
+            broken => {
+                let (why, problem) = match broken {
+                    Ok(Err(error)) => ("the answer broke off", failed(&error)),
+                    _ => ("the answer did not end in time", timed_out()),
+                };
+                let whole = Some(Reply::Problem(problem));
+                let mut pieces = large.map(|large| large.pieces);
+                if let Some(pieces) = pieces.take() {
+                    say(&pieces, Err(std::io::Error::other(why))).await;
+                }
+                let ended = Ended::Unknown(why.to_owned());
+                return (ended, Unsaid { reply: reply.take(), whole, pieces });
+            }
+        };
+        if let Some(large) = &mut large {
+            large.take(piece).await;
+        } else if body.len() + piece.len() <= keep_max {
+            body.extend_from_slice(&piece);
+        } else {
+            let head = Head { status, headers: kept.clone(), length };
+            let (pieces, receiver) = mpsc::channel(PIECES);
+            if let Some(reply) = reply.take() {
+                tell(reply, Reply::Pieces(head, receiver));
+            }
+            let mut begun = Large { pieces, hash: Sha256::new(), bytes: 0 };
+            begun.take(std::mem::take(&mut body).freeze()).await;
+            begun.take(piece).await;
+            large = Some(begun);
+        }
+    }
+    let mut lines = Headers::new();
+    for (name, value) in &kept {
+        lines.push(name, value);
+    }
+    let (body, whole, pieces) = match large {
+        Some(Large { pieces, hash, bytes }) => {
+            let sha256 = hex::encode(hash.finalize());
+            (AnswerBody::TooLarge { bytes, sha256 }, None, Some(pieces))
+        }
+        None => {
+            let body = body.freeze();
+            let whole = Reply::Whole(Head { status, headers: kept, length }, body.clone());
+            (AnswerBody::Whole(body), Some(whole), None)
+        }
+    };
+    let ended = Ended::Answered(Answer { status, headers: lines, body });
+    (ended, Unsaid { reply: reply.take(), whole, pieces })
+}
+
+/// An answer that is too large to keep.
+struct Large {
+    pieces: mpsc::Sender<Result<Bytes, std::io::Error>>,
+    hash: Sha256,
+    bytes: u64,
+}
+
+impl Large {
+    async fn take(&mut self, piece: Bytes) {
+        self.hash.update(&piece);
+        self.bytes += piece.len() as u64;
+        say(&self.pieces, Ok(piece)).await;
+    }
+}
+
+/// A client that has gone doesn't end a run.
+async fn say(
+    pieces: &mpsc::Sender<Result<Bytes, std::io::Error>>,
+    piece: Result<Bytes, std::io::Error>,
+) {
+    if pieces.send(piece).await.is_err() {
+        tracing::trace!("the client of a large answer has gone");
+    }
+}
+
+/// Gives the client its answer, if it still waits.
+pub(super) fn tell(to: oneshot::Sender<Reply>, reply: Reply) {
+    if to.send(reply).is_err() {
+        tracing::debug!("the client of a request has gone before its answer");
+    }
+}
+
+/// The service gave no answer.
+pub(super) fn failed(error: &reqwest::Error) -> Problem {
+    if error.is_connect() {
+        let detail = "the service can't be reached; the request was not run";
+        return Problem::later("upstream_unreachable", 1, detail);
+    }
+    Problem::new(502, "upstream_failed", "the service gave no whole answer")
+}
+
+/// The service was too slow.
+pub(super) fn timed_out() -> Problem {
+    Problem::new(504, "upstream_timeout", "the service did not answer in time")
+}
+
+/// A task of ours ended without a word, which it never should.
+pub(super) fn lost() -> Problem {
+    tracing::error!("a gateway's task ended without an answer: this is a bug");
+    Problem::new(502, "upstream_failed", "we failed while the request was run")
+}

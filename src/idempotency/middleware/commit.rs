@@ -1,0 +1,32 @@
+//! The end of a transaction that holds a key, the work and the answer.
+
+use actix_web::HttpResponse;
+
+use super::reply::refused;
+use crate::idempotency::policy::verdict;
+use crate::idempotency::{Ended, Engine, Refusal, Rules};
+use crate::store::idempotency::{KeySettled, KeyTransaction};
+
+/// Commits a transaction with its answer. What the client gets in place of that answer, when it does not stand.
+pub(super) async fn commit(
+    transaction: Option<KeyTransaction>,
+    ended: &Ended,
+    engine: &Engine,
+    rules: &Rules,
+) -> Option<HttpResponse> {
+    let Some(transaction) = transaction else {
+        tracing::error!("a handler took the transaction of its key away: nothing was committed");
+        return Some(refused(&Refusal::Unavailable));
+    };
+    let lease = transaction.lease().clone();
+    let verdict = verdict(ended, rules.effect, rules.on_unknown, &rules.kept_headers);
+    match transaction.settle(verdict).await {
+        Ok(KeySettled::Done) => None,
+        Ok(KeySettled::LeaseLost) => Some(refused(&Refusal::Unavailable)),
+        Err(error) => {
+            tracing::warn!(error = %error, "a key's transaction was cut off; looking it up");
+            // Committed or not: the row tells.
+            if engine.holds(&lease).await { None } else { Some(refused(&Refusal::Unavailable)) }
+        }
+    }
+}

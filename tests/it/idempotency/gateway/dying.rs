@@ -1,0 +1,100 @@
+//! What is left when somebody dies half-way: the daemon, the service, the database.
+
+use std::sync::Arc;
+
+use super::*;
+use crate::support::PostgresServer;
+use tokio::io::AsyncReadExt;
+
+async fn lapse(db: &TestDatabase) {
+    crate::idempotency::backdate(db, "lease_until", "k").await;
+}
+
+both_databases!(killed_after_the_claim_it_is_refused_and_then_decided_by_policy, |db| async move {
+    for (on_unknown, calls) in [("keep", 1), ("rerun", 3)] {
+        let service = Endpoint::start().await;
+        db.run("DELETE FROM idempotency_key").await;
+        service.answer_next([Answer::ok().held()]);
+        let mut daemon = gateway(&db, &service, &format!("on_unknown = \"{on_unknown}\"")).await;
+        let held = payment("k");
+        tokio::select! {
+            answer = held.try_send(daemon.public()) => panic!("it is held: {answer:?}"),
+            _ = service.wait_for_calls(1, PATIENCE) => {}
+        }
+        daemon.kill().await;
+        daemon.start().await;
+        let early = pay(&daemon, "k").await;
+        assert_eq!((early.status, early.code().as_str()), (409, "idempotency_in_progress"));
+        assert_eq!(service.count(), 1, "until the lease ends nothing runs");
+        lapse(&db).await;
+        let late = pay(&daemon, "k").await;
+        if calls == 1 {
+            assert_eq!((late.status, late.code().as_str()), (409, "idempotency_outcome_uncertain"));
+            assert_eq!(service.count(), 1);
+        } else {
+            assert_eq!(late.status, 200);
+            assert_eq!(service.count(), 2);
+        }
+        daemon.stop().await;
+    }
+});
+
+both_databases!(a_service_that_dies_after_it_received_leaves_an_uncertain_key, |db| async move {
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = format!("http://{}", listener.local_addr().unwrap());
+    let service = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = Vec::new();
+        while !buffer.ends_with(br#"{"amount":100}"#) {
+            assert_ne!(stream.read_buf(&mut buffer).await.unwrap(), 0);
+        }
+        drop(stream);
+        listener
+    });
+    let table = format!("[gateways.pay]\npath = \"/payments\"\nupstream = {upstream:?}\n");
+    let daemon = DaemonPlan::on(&db).toml(&table).start().await;
+    let answer = pay(&daemon, "k").await;
+    assert_eq!((answer.status, answer.code().as_str()), (502, "upstream_failed"));
+    let listener = service.await.unwrap();
+    let retry = pay(&daemon, "k").await;
+    assert_eq!((retry.status, retry.code().as_str()), (409, "idempotency_outcome_uncertain"));
+    // Nobody came a second time.
+    let mut second = tokio::task::spawn(async move { listener.accept().await.is_ok() });
+    assert!(futures::poll!(&mut second).is_pending());
+    second.abort();
+});
+
+both_databases!(a_shutdown_waits_for_the_run_and_its_answer_is_kept, |db| async move {
+    let service = Endpoint::start().await;
+    service.answer_next([Answer::status(201).held()]);
+    let mut daemon = gateway(&db, &service, "").await;
+    let public = daemon.public();
+    let paying = tokio::spawn(async move { payment("k").try_send(public).await });
+    service.wait_for_calls(1, PATIENCE).await;
+    daemon.ask_to_stop();
+    service.release(1);
+    assert!(daemon.wait_for_end().await.success());
+    assert_eq!(paying.await.unwrap().unwrap().status, 201);
+    let done = "SELECT count(*) FROM idempotency_key WHERE status = 'completed'";
+    assert_eq!(db.number(done).await, 1);
+});
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_the_database_dead_the_service_is_not_called() {
+    let server = Arc::new(PostgresServer::started().await);
+    let db = TestDatabase::on(Arc::clone(&server)).await;
+    let service = Endpoint::start().await;
+    let daemon = gateway(&db, &service, "").await;
+    assert_eq!(pay(&daemon, "before").await.status, 200);
+    server.kill();
+    let answer = pay(&daemon, "k").await;
+    assert_eq!((answer.status, answer.code().as_str()), (503, "store_unavailable"));
+    assert!(answer.head.header("retry-after").is_some());
+    assert_eq!(service.count(), 1);
+    server.restart();
+    eventually(PATIENCE, "the payment to run", || async {
+        (pay(&daemon, "k").await.status == 200).then_some(())
+    })
+    .await;
+    assert_eq!(service.count(), 2);
+}
