@@ -28,6 +28,7 @@ mod functions;
 mod probe;
 mod shutdown;
 mod start;
+mod trials;
 
 use functions::Function;
 
@@ -139,7 +140,7 @@ impl App {
         if !faults.is_empty() {
             return Err(BuildError(faults));
         }
-        let handlers = config.handlers.iter().map(Into::into).collect();
+        let handlers = config.handlers.iter().map(trials::item).collect();
         let sources = Arc::new(Sources::new(sources));
         Ok(Self { config, sources, routes, callees, handlers, functions: Vec::new(), faults })
     }

@@ -19,6 +19,7 @@ mod dev;
 mod event;
 mod failure;
 mod global;
+mod handler;
 mod idempotency;
 mod init;
 mod migrate;
@@ -79,6 +80,9 @@ enum Verb {
     /// Where webhooks come in, and the secrets that handshakes handed over.
     #[command(subcommand)]
     Source(source::Verb),
+    /// Where events go, and what would be sent.
+    #[command(subcommand)]
+    Handler(handler::Verb),
     /// Idempotency keys of gateways, and giving one back.
     #[command(subcommand)]
     Idempotency(idempotency::Verb),
@@ -132,6 +136,7 @@ async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Dead(verb) => delivery::run_dead(verb, global, output).await,
         Verb::Rejection(verb) => rejection::run(verb, global, output).await,
         Verb::Source(verb) => source::run(verb, global, output).await,
+        Verb::Handler(verb) => handler::run(verb, global, output).await,
         Verb::Idempotency(verb) => idempotency::run(verb, global, output).await,
         Verb::Cleanup(args) => cleanup::run(args, global, output).await,
         Verb::Config(verb) => config::run(verb, global, output),
@@ -164,7 +169,8 @@ mod tests {
 
     #[test]
     fn a_verb_that_is_not_built_says_so_and_an_unknown_one_is_corrected() {
-        for verb in ["tail", "replay", "handler", "record", "stats", "man"] {
+        for verb in ["tail", "replay", "handler pause", "handler resume", "record", "stats", "man"]
+        {
             let want = format!("2: `hookonce {verb}` is not built yet");
             assert_eq!(refused(&format!("{verb} x --y")), Some(want));
         }

@@ -22,6 +22,7 @@ pub mod log;
 pub mod routing;
 pub mod seats;
 pub mod shape;
+pub mod trial;
 
 #[cfg(test)]
 mod sample;
@@ -41,6 +42,12 @@ pub const RESPONSE_BYTES_MAX: usize = 16 * 1024;
 pub trait Handler: Send + Sync + 'static {
     /// Handles one event. A failure of the handler is an [`Outcome`], never a panic by design.
     async fn handle(&self, event: &Event, context: &Context) -> Outcome;
+
+    /// What [`Handler::handle`] would send, with secrets hidden, and without sending it; or why it can't
+    /// be made. `None` for a handler that can't tell.
+    fn draft(&self, _event: &Event, _context: &Context) -> Option<Result<trial::Draft, String>> {
+        None
+    }
 }
 
 /// What a handler may know about the call itself.

@@ -96,6 +96,7 @@ impl Function {
             kind: "function".to_owned(),
             from: vec![self.source.to_string()],
             events: vec![self.events.as_str().to_owned()],
+            settings: None,
         }
     }
 }

@@ -12,6 +12,7 @@ use super::{App, BuildError, RunError, Running, probe};
 use crate::config::Config;
 use crate::fetch::Fetcher;
 use crate::handler::Routes;
+use crate::handler::trial::Trial;
 use crate::http::admin::{Cleaned, CleanupDoor};
 use crate::http::{self, AdminState, ClockSkew, PublicParts, Readiness};
 use crate::intake::readmit::Readmission;
@@ -50,6 +51,7 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
         app.callees.push(function.callee());
         items.push(function.item());
     }
+    let trials = app.trials();
     let config = app.config;
     let store = Store::open(&config.store).await?;
     let shared = Shared {
@@ -119,7 +121,7 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
     let upkeep_stop = CancellationToken::new();
     let admin = http::serve_admin(
         &config.admin,
-        admin_state(&shared, &config, items, &captures, &upkeep_stop),
+        admin_state(&shared, &config, (items, trials), &captures, &upkeep_stop),
     )
     .map_err(|source| RunError::Listen {
         what: "admin.listen",
@@ -218,7 +220,7 @@ fn upkeep_parts(
 fn admin_state(
     shared: &Shared,
     config: &Config,
-    handlers: Vec<http::admin::shape::HandlerItem>,
+    (handlers, trials): (Vec<http::admin::shape::HandlerItem>, Vec<Trial>),
     captures: &Arc<Captures>,
     upkeep_stop: &CancellationToken,
 ) -> AdminState {
@@ -245,6 +247,7 @@ fn admin_state(
         sources: Arc::clone(&shared.sources),
         captures: Arc::clone(captures),
         handlers: handlers.into(),
+        trials: trials.into(),
         metrics: shared.metrics.clone(),
         readiness: shared.readiness.clone(),
         wake: Arc::new(move || wake.notify_one()),

@@ -6,8 +6,8 @@ use uuid::Uuid;
 
 use super::{Failure, Global};
 use crate::http::admin::shape::{
-    Action, CleanupDone, DeliveryFull, EventFull, EventItem, IdempotencyKeyItem, List, ReadmitItem,
-    ReadmitRequest, RejectionItem, SourceItem,
+    Action, CleanupDone, DeliveryFull, EventFull, EventItem, HandlerItem, HandlerTest,
+    IdempotencyKeyItem, List, ReadmitItem, ReadmitRequest, RejectionItem, SourceItem,
 };
 use crate::store::idempotency::KeyFilter;
 use crate::store::{DeliveryFilter, EventFilter, RejectionFilter};
@@ -150,6 +150,21 @@ impl Access {
     /// Forgets the captured secret of a source.
     pub async fn reopen(&self, name: &str) -> Result<SourceItem, Failure> {
         either!(self, it => it.reopen(name))
+    }
+
+    /// Every handler.
+    pub async fn handlers(&self) -> Result<List<HandlerItem>, Failure> {
+        either!(self, it => it.handlers())
+    }
+
+    /// One handler with its settings.
+    pub async fn handler(&self, name: &str) -> Result<HandlerItem, Failure> {
+        either!(self, it => it.handler(name))
+    }
+
+    /// What a handler would do with an event.
+    pub async fn test_handler(&self, name: &str, event: &str) -> Result<HandlerTest, Failure> {
+        either!(self, it => it.test_handler(name, event))
     }
 
     /// Runs one cleanup, or says what it would delete.

@@ -198,7 +198,8 @@ fn source(it: &SourceSettings) -> Table {
     table
 }
 
-fn handler(it: &HandlerSettings) -> Table {
+/// A handler's table.
+pub(crate) fn handler(it: &HandlerSettings) -> Table {
     let mut table = table_of([
         ("from", texts(&it.from)),
         ("events", texts(it.events.iter().map(|pattern| pattern.as_str()))),

@@ -14,6 +14,7 @@ use std::time::Duration;
 use tokio::process::Command;
 
 use super::build::Variables;
+use super::trial::{Draft, HIDDEN};
 use super::{Context, ExecSettings, Handler, Outcome, Reply};
 use crate::event::Event;
 
@@ -114,6 +115,18 @@ impl Handler for ExecHandler {
                 humantime::format_duration(context.timeout)
             )),
         }
+    }
+
+    fn draft(&self, event: &Event, context: &Context) -> Option<Result<Draft, String>> {
+        let program = self.program.display().to_string();
+        let passed_on = self.passed_on.iter().map(|(name, _)| (name.clone(), HIDDEN.to_owned()));
+        let facts = facts(event, context).map(|(name, value)| (name.to_owned(), value));
+        Some(Ok(Draft {
+            command: std::iter::once(program).chain(self.arguments.iter().cloned()).collect(),
+            headers: passed_on.chain(facts).collect(),
+            body: event.body.clone(),
+            ..Draft::default()
+        }))
     }
 }
 

@@ -13,6 +13,7 @@ use chrono::Utc;
 use reqwest::header::HeaderMap;
 use url::Url;
 
+use super::trial::Draft;
 use super::{Context, Handler, HttpSettings, Outcome, RESPONSE_BYTES_MAX, Reply};
 use crate::address::{self, PublicOnly};
 use crate::event::Event;
@@ -153,6 +154,16 @@ impl Handler for HttpHandler {
             cause
         };
         Outcome::Retry { cause, after, reply }
+    }
+
+    fn draft(&self, event: &Event, context: &Context) -> Option<Result<Draft, String>> {
+        Some(self.request(event, context).map(|request| Draft {
+            method: Some(request.method().to_string()),
+            url: Some(self.shown.clone()),
+            headers: headers::shown(request.headers()),
+            body: event.body.clone(),
+            ..Draft::default()
+        }))
     }
 }
 

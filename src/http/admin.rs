@@ -7,7 +7,7 @@
 //! GET  /api/v1/rejections  rejections/{id}               POST rejections/readmit
 //! GET  /api/v1/cleanup                                   POST cleanup
 //! GET  /api/v1/sources  sources/{name}[?reveal=true]     POST sources/{name}/reopen
-//! GET  /api/v1/handlers
+//! GET  /api/v1/handlers  handlers/{name}                 POST handlers/{name}/test
 //! ```
 //!
 //! Everything but the probes is behind a token (`http::auth`). Lists are `{"items": […], "next_cursor": …}`,
@@ -26,6 +26,7 @@ use serde::Serialize;
 use super::problem::Problem;
 use super::readiness::Readiness;
 use super::{auth, probe};
+use crate::handler::trial::Trial;
 use crate::intake::Captures;
 use crate::intake::readmit::{ReadmitFilter, Readmitted};
 use crate::metric::Metrics;
@@ -63,6 +64,8 @@ pub struct AdminState {
     pub captures: Arc<Captures>,
     /// The handlers: from the config, and those that an embedder added.
     pub handlers: Arc<[shape::HandlerItem]>,
+    /// The same handlers, to be asked what they would do.
+    pub trials: Arc<[Trial]>,
     /// Where the figures are.
     pub metrics: Metrics,
     /// What the probes say.
@@ -138,6 +141,8 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
             .service(get("/api/v1/idempotency-keys").route(web::get().to(keys::list)))
             .service(post("/api/v1/idempotency-keys/release").route(web::post().to(keys::release)))
             .service(get("/api/v1/handlers").route(web::get().to(handlers::list)))
+            .service(get("/api/v1/handlers/{name}").route(web::get().to(handlers::show)))
+            .service(post("/api/v1/handlers/{name}/test").route(web::post().to(handlers::test)))
             .default_service(web::to(|| async { Problem::not_found("route").response() })),
     );
 }

@@ -4,6 +4,7 @@ mod browsing;
 mod config;
 mod mending;
 mod sending;
+mod trying;
 mod verify;
 
 use std::path::Path;

@@ -7,13 +7,14 @@ use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::Act;
-use crate::cli::{Failure, moment};
+use crate::app::App;
+use crate::cli::{Failure, moment, serve};
 use crate::config::Config;
 use crate::handler::Routes;
 use crate::http::admin::convert;
 use crate::http::admin::shape::{
-    Action, CleanupDone, DeliveryFull, EventFull, EventItem, List, ReadmitItem, ReadmitRequest,
-    RejectionItem, SourceItem,
+    Action, CleanupDone, DeliveryFull, EventFull, EventItem, HandlerItem, HandlerTest, List,
+    ReadmitItem, ReadmitRequest, RejectionItem, SourceItem,
 };
 use crate::intake::Captures;
 use crate::intake::readmit::{Readmission, ReadmitFilter};
@@ -196,6 +197,37 @@ impl Direct {
         Ok(SourceItem::from(&**source))
     }
 
+    /// The handlers as a daemon with this config would have them.
+    fn app(&self) -> Result<App, Failure> {
+        serve::build(self.config.clone())
+    }
+
+    pub(super) async fn handlers(&self) -> Result<List<HandlerItem>, Failure> {
+        let brief = |it: &HandlerItem| HandlerItem { settings: None, ..it.clone() };
+        Ok(List { items: self.app()?.handlers().iter().map(brief).collect(), next_cursor: None })
+    }
+
+    pub(super) async fn handler(&self, name: &str) -> Result<HandlerItem, Failure> {
+        let app = self.app()?;
+        let found = app.handlers().iter().find(|it| it.name == name);
+        found.cloned().ok_or_else(|| no_handler(name))
+    }
+
+    pub(super) async fn test_handler(
+        &self,
+        name: &str,
+        event: &str,
+    ) -> Result<HandlerTest, Failure> {
+        let trials = self.app()?.trials();
+        let trial =
+            trials.iter().find(|it| it.name.as_str() == name).ok_or_else(|| no_handler(name))?;
+        let detail = self.one(event).await?;
+        let body = self.event_body(detail.event.id).await?;
+        let event = convert::handed_over(detail, body).map_err(Failure::Failed)?;
+        let tried = trial.run(&event).await;
+        Ok(convert::handler_test(&trial.name, event.id, tried))
+    }
+
     pub(super) async fn cleanup(&self, dry_run: bool) -> Result<CleanupDone, Failure> {
         if dry_run {
             let swept = self.store.expired(self.config.retention).await?;
@@ -222,6 +254,10 @@ impl Direct {
 
 fn no_source(name: &str) -> Failure {
     Failure::NotFound(format!("there is no source `{name}` in the config"))
+}
+
+fn no_handler(name: &str) -> Failure {
+    Failure::NotFound(format!("there is no handler `{name}` in the config"))
 }
 
 fn no_delivery(id: Uuid) -> Failure {

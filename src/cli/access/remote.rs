@@ -14,8 +14,9 @@ use super::Act;
 use crate::cli::Failure;
 use crate::cli::failure::chain;
 use crate::http::admin::shape::{
-    Action, CleanupDone, CleanupRequest, DeliveryFull, EventFull, EventItem, List, ReadmitItem,
-    ReadmitRequest, RejectionItem, ReplayRequest, SourceItem,
+    Action, CleanupDone, CleanupRequest, DeliveryFull, EventFull, EventItem, HandlerItem,
+    HandlerTest, HandlerTestRequest, List, ReadmitItem, ReadmitRequest, RejectionItem,
+    ReplayRequest, SourceItem,
 };
 use crate::secret::Secret;
 use crate::store::{DeliveryFilter, EventFilter, RejectionFilter};
@@ -238,6 +239,23 @@ impl Remote {
 
     pub(super) async fn reopen(&self, name: &str) -> Result<SourceItem, Failure> {
         self.post(&["sources", name, "reopen"], None::<&()>).await
+    }
+
+    pub(super) async fn handlers(&self) -> Result<List<HandlerItem>, Failure> {
+        self.get(&["handlers"], Vec::new()).await
+    }
+
+    pub(super) async fn handler(&self, name: &str) -> Result<HandlerItem, Failure> {
+        self.get(&["handlers", name], Vec::new()).await
+    }
+
+    pub(super) async fn test_handler(
+        &self,
+        name: &str,
+        event: &str,
+    ) -> Result<HandlerTest, Failure> {
+        let wanted = HandlerTestRequest { event: event.to_owned() };
+        self.post(&["handlers", name, "test"], Some(&wanted)).await
     }
 
     pub(super) async fn cleanup(&self, dry_run: bool) -> Result<CleanupDone, Failure> {

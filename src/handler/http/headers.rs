@@ -6,6 +6,7 @@ use sha2::{Digest, Sha256};
 
 use crate::event::Event;
 use crate::handler::Context;
+use crate::handler::trial::HIDDEN;
 use crate::secret::Secret;
 
 /// What a header can't hold; and `%`, so that decoding gives the value back whatever was in it.
@@ -116,6 +117,18 @@ pub(super) fn overlay(headers: &mut HeaderMap, configured: &HeaderMap) {
     for (name, value) in configured {
         headers.append(name, value.clone());
     }
+}
+
+/// The headers as they may be shown: the operator's are secret, and a signature is worth one call.
+pub(super) fn shown(headers: &HeaderMap) -> Vec<(String, String)> {
+    let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+    headers
+        .iter()
+        .map(|(name, value)| {
+            let secret = value.is_sensitive() || name == "webhook-signature";
+            (name.to_string(), if secret { HIDDEN.to_owned() } else { text(value) })
+        })
+        .collect()
 }
 
 #[cfg(test)]

@@ -4,13 +4,16 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use entity::{attempt, delivery, event, rejection, upkeep_run};
+use entity::{Name, attempt, delivery, event, rejection, upkeep_run};
 use uuid::Uuid;
 
 use super::shape::{
     Action, CleanupPolicy, CleanupRun, DeliveryBrief, DeliveryFull, DiagnosisItem, EventFull,
-    EventHead, EventItem, HandlerItem, List, ReadmitItem, RejectionItem, SourceItem, Try,
+    EventHead, EventItem, HandlerItem, HandlerTest, List, ReadmitItem, RejectionItem, SourceItem,
+    Try,
 };
+use crate::event::Event;
+use crate::handler::trial::{Draft, Tried};
 use crate::handler::{HandlerSettings, Kind};
 use crate::intake::readmit::{ReadmitOutcome, Readmitted};
 use crate::received::{Headers, Received};
@@ -268,7 +271,45 @@ impl From<&HandlerSettings> for HandlerItem {
             kind: kind.to_owned(),
             from: handler.from.iter().map(ToString::to_string).collect(),
             events: handler.events.iter().map(|p| p.as_str().to_owned()).collect(),
+            settings: None,
         }
+    }
+}
+
+/// An event as a handler is given it. Fails when a row holds what none of ours can.
+pub fn handed_over(detail: EventDetail, body: Vec<u8>) -> Result<Event, String> {
+    let row = detail.event;
+    Ok(Event {
+        id: row.id,
+        source: Name::new(&row.source).map_err(|why| why.to_string())?,
+        event_id: row.event_id,
+        kind: row.r#type,
+        received_at: row.received_at,
+        headers: Headers::from_bytes(&detail.headers.unwrap_or_default()),
+        body: Bytes::from(body),
+    })
+}
+
+/// What a trial found.
+#[must_use]
+pub fn handler_test(handler: &Name, event: Uuid, tried: Tried) -> HandlerTest {
+    let Tried { unmatched, when, failure, draft } = tried;
+    let size = draft.as_ref().map(|draft| draft.body.len());
+    let Draft { method, url, command, headers, body } = draft.unwrap_or_default();
+    let body = size.and_then(|_| String::from_utf8(body.to_vec()).ok());
+    HandlerTest {
+        handler: handler.to_string(),
+        event,
+        matches: unmatched.is_none(),
+        unmatched,
+        when,
+        error: failure,
+        method,
+        url,
+        command,
+        headers,
+        body,
+        size,
     }
 }
 

@@ -85,7 +85,7 @@ fn known_handler(state: &AdminState, name: &str) -> Result<Name, Problem> {
 }
 
 /// The one event that `id` means, ours or the provider's.
-async fn one(state: &AdminState, id: &str) -> Result<EventDetail, Problem> {
+pub(super) async fn one(state: &AdminState, id: &str) -> Result<EventDetail, Problem> {
     // No id holds a NUL, and Postgres would refuse the question.
     if id.contains('\0') {
         return Err(Problem::not_found("event"));

@@ -7,8 +7,10 @@ use uuid::Uuid;
 
 use crate::store::Swept;
 
+mod handler;
 mod keys;
 
+pub use handler::{HandlerItem, HandlerTest, HandlerTestRequest};
 pub use keys::{IdempotencyKeyItem, ReleaseKey};
 
 /// A page of a list.
@@ -262,19 +264,6 @@ pub struct SourceItem {
     /// The secret that a handshake handed it. Only where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub captured_secret: Option<String>,
-}
-
-/// A handler in a list.
-#[derive(Debug, Clone, Serialize, Deserialize)]
-pub struct HandlerItem {
-    /// Its name.
-    pub name: String,
-    /// `http`, `exec`, `log` or `function`.
-    pub kind: String,
-    /// The sources whose events it gets.
-    pub from: Vec<String>,
-    /// The patterns of types that it gets.
-    pub events: Vec<String>,
 }
 
 /// The cleanup: its policy, and what it did.

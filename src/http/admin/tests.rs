@@ -59,12 +59,14 @@ fn state(store: &Store, sources: Sources, woken: &Arc<AtomicUsize>) -> AdminStat
         kind: "log".to_owned(),
         from: vec!["github".to_owned()],
         events: vec!["*".to_owned()],
+        settings: None,
     };
     AdminState {
         store: store.clone(),
         captures: Arc::new(crate::intake::Captures::new(store.clone(), Arc::clone(&sources))),
         sources,
         handlers: Arc::from([handler("log"), handler("late")]),
+        trials: Arc::from([]),
         metrics: Metrics::new(),
         readiness: Readiness::new(),
         wake: Arc::new(move || {
