@@ -126,7 +126,7 @@ impl Shape {
         &self.settings
     }
 
-    /// Judges an event, on a thread of its own and within [`TIME_MAX`]. Dropping the future is safe;
+    /// Judges an event, on a thread of its own and within `TIME_MAX`. Dropping the future is safe;
     /// what runs then runs to its end and is thrown away.
     pub async fn apply(&self, event: &Event) -> Shaped {
         self.apply_within(event, TIME_MAX).await
