@@ -123,6 +123,8 @@ struct Shared {
     seats: Arc<Seats>,
     /// See [`UNSETTLED_MAX`].
     unsettled: Arc<Semaphore>,
+    /// One for each transaction of an effect that the store can have open.
+    effects: Semaphore,
     wake: Arc<Notify>,
     stop: WorkerStop,
 }
@@ -143,6 +145,7 @@ pub async fn run(parts: WorkerParts, stop: WorkerStop) {
     ));
     let callees = parts.callees.into_iter().map(|callee| (callee.name.clone(), callee));
     let shared = Arc::new(Shared {
+        effects: Semaphore::new(parts.store.effects_at_once()),
         store: parts.store,
         metrics: parts.metrics,
         settler,

@@ -21,6 +21,10 @@ const CONCURRENCY: u16 = 16;
 /// How long a claim holds without renewal.
 const LEASE: Duration = Duration::from_secs(30);
 
+/// The same for one that works in the settling transaction: it isn't renewed meanwhile, so it outlives the
+/// call, and beginning and committing as well.
+const TRANSACTION_LEASE: Duration = Duration::from_secs(45);
+
 /// A function that was given to [`super::App::on`].
 pub(super) struct Function {
     pub(super) name: Name,
@@ -84,7 +88,10 @@ impl Function {
             timeout: TIMEOUT,
             concurrency: CONCURRENCY,
             retry: RetryPolicy::default(),
-            lease: LEASE,
+            lease: match self.effect {
+                Effect::Call(_) => LEASE,
+                Effect::InTransaction(_) => TRANSACTION_LEASE,
+            },
             in_lanes: false,
         }
     }

@@ -195,6 +195,13 @@ impl Store {
         .await
     }
 
+    /// How many transactions of effects can be open at once; more of them wait for a connection, and
+    /// fail after five seconds of it.
+    #[must_use]
+    pub fn effects_at_once(&self) -> usize {
+        if self.is_postgres() { EFFECT_POOL as usize } else { 1 }
+    }
+
     /// Whose SQL our own tables understand.
     #[must_use]
     pub fn dialect(&self) -> Dialect {

@@ -39,7 +39,11 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
         biased;
         came = run_effect(&shared, &callee, &claim, event.as_ref(), &context) => came,
         () = lost.cancelled() => Came::LeaseLost,
-        () = shared.stop.calls.cancelled() => Came::To(Ending::Interrupted),
+        () = shared.stop.calls.cancelled() => match &callee.effect {
+            // It may have been within its COMMIT.
+            Effect::InTransaction(_) => Came::InDoubt(Ending::Interrupted),
+            Effect::Call(_) => Came::To(Ending::Interrupted),
+        },
     };
     let took = begun.elapsed();
     let (ending, doubtful) = match came {
@@ -114,10 +118,14 @@ async fn run_effect(
     match &callee.effect {
         Effect::Call(handler) => Came::To(call(handler.as_ref(), event, context).await),
         Effect::InTransaction(effect) => {
+            // Waiting for a connection is no try: the lease is renewed meanwhile. Never closed.
+            let turn = shared.effects.acquire().await;
             // Its row is locked until the end: a renewal would wait for that, and with it those of all
             // the other leases. The lease is longer than the transaction may be.
             shared.leases.pause(claim.delivery, claim.epoch);
-            in_transaction(shared, Arc::clone(effect), claim, event, context).await
+            let came = in_transaction(shared, Arc::clone(effect), claim, event, context).await;
+            drop(turn);
+            came
         }
     }
 }

@@ -19,7 +19,7 @@ use uuid::Uuid;
 use super::{Ended, Refusal, Statements, postgres, sqlite};
 use crate::secret::Secret;
 use crate::statement::{Dialect, Filled};
-use crate::store::connect::ACQUIRE_TIMEOUT;
+use crate::store::connect::{self, ACQUIRE_TIMEOUT};
 
 const HAS_FENCE_POSTGRES: &str = "SELECT to_regclass('hookonce_fence') IS NOT NULL";
 
@@ -185,7 +185,12 @@ impl Elsewhere {
 
     /// The pool, behind which the fence stands.
     async fn pool(&self) -> Result<&Pool, Refusal> {
-        self.pool.get_or_try_init(|| self.open()).await.map_err(|error| self.away(&error))
+        // Whoever opens it lets the others wait.
+        let opening = async || {
+            let opened = tokio::time::timeout(2 * ACQUIRE_TIMEOUT, self.open()).await;
+            opened.unwrap_or_else(|_| Err(connect::no_answer()))
+        };
+        self.pool.get_or_try_init(opening).await.map_err(|error| self.away(&error))
     }
 
     async fn open(&self) -> Result<Pool, sqlx::Error> {

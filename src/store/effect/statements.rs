@@ -179,7 +179,9 @@ async fn name_types(
     connection: &mut PgConnection,
     oids: Vec<Oid>,
 ) -> Result<Vec<String>, sqlx::Error> {
-    let asked = "SELECT format_type(oid, NULL) FROM UNNEST($1::oid[]) WITH ORDINALITY AS t (oid, n) ORDER BY n";
+    // -1: a type's own name without a length. With NULL, `char(n)` would be `character`, which is one
+    // character long, and a cast to it cuts in silence.
+    let asked = "SELECT format_type(oid, -1) FROM UNNEST($1::oid[]) WITH ORDINALITY AS t (oid, n) ORDER BY n";
     sqlx::query_scalar(asked).bind(oids).fetch_all(connection).await
 }
 

@@ -1,7 +1,7 @@
 //! Rust functions in the settling transaction.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::time::Duration;
 
 use hookonce::handler::Outcome;
@@ -165,4 +165,38 @@ both_databases!(a_future_that_is_dropped_leaves_nothing_and_holds_nothing, |db| 
     )
     .await;
     assert_eq!(db.number("SELECT n FROM acct").await, 0);
+});
+
+both_databases!(waiting_for_a_connection_is_no_try, |db| async move {
+    // More than there are connections for effects, each for longer than a connection is waited for.
+    let events = match db.kind() {
+        Kind::Postgres => 12,
+        Kind::Sqlite => 2,
+    };
+    let all_sent = Arc::new(AtomicBool::new(false));
+    let open = Arc::clone(&all_sent);
+    let plan = DaemonPlan::on(&db).source(&stripe());
+    let app = TestApp::start(&db, &plan, |app| {
+        app.on_tx("stripe", "*", move |_, _, _| {
+            let open = Arc::clone(&open);
+            Box::pin(async move {
+                if !open.load(Ordering::Acquire) {
+                    return Outcome::Snooze { wait: Duration::from_millis(100) };
+                }
+                tokio::time::sleep(Duration::from_millis(5500)).await;
+                Outcome::done()
+            })
+        })
+    })
+    .await;
+    for at in 0..events {
+        let event = stripe().event(&format!("evt_{at}"), "x");
+        app.sender().send(STRIPE, &event).await.assert_accepted();
+    }
+    all_sent.store(true, Ordering::Release);
+    wait_until_settled(&db, PATIENCE).await;
+    let counted = "SELECT count(*) FROM attempt WHERE outcome NOT IN ('snooze', 'delivered')";
+    assert_eq!(db.number(counted).await, 0);
+    assert_eq!(db.number("SELECT count(*) FROM delivery WHERE state = 'delivered'").await, events);
+    app.finish().await;
 });

@@ -21,22 +21,25 @@ both_databases!(values_become_what_their_columns_are, |db| async move {
         Kind::Postgres => {
             "CREATE TYPE mood AS ENUM ('good', 'bad');
              CREATE TABLE ledger (id text, kind varchar(40), at timestamptz, delivery uuid, amount bigint, exact numeric,
-                                  ratio float8, paid boolean, items jsonb, name json, mood mood, raw bytea, day date, gone text)"
+                                  ratio float8, paid boolean, items jsonb, name json, mood mood, raw bytea, day date, gone text,
+                                  code char(3), codes char(3)[], bits bit(8))"
         }
         Kind::Sqlite => {
             "CREATE TABLE ledger (id text, kind text, at text, delivery text, amount integer, exact text,
-                                  ratio real, paid integer, items text, name text, mood text, raw blob, day text, gone text)"
+                                  ratio real, paid integer, items text, name text, mood text, raw blob, day text, gone text,
+                                  code text, codes text, bits text)"
         }
     })
     .await;
     let statement = "insert into ledger values (:event.id, :event.type, :event.received_at, :delivery.id,
         :body.data.object.amount, :body.data.object.exact, :body.data.object.ratio, :body.data.object.paid,
         :body.data.object.items, :body.data.object.name, :body.data.object.items.1.mood, :body, :body.data.object.day,
-        :body.data.object.gone?)";
+        :body.data.object.gone?, :body.data.object.code, :body.data.object.codes, :body.data.object.bits)";
     let app = TestApp::start(&db, &ledger(&db, &[statement], ""), |app| app).await;
     let data = json!({
         "amount": 1999, "exact": "12345678901234567890.12", "ratio": 0.5, "paid": true,
         "items": [1, {"mood": "good"}], "name": "é'; drop table ledger; --", "day": "2026-11-26",
+        "code": "EUR", "codes": "{EUR,USD}", "bits": "10100101",
     });
     send(&app.sender(), "evt_1", data).await;
     wait_until_settled(&db, PATIENCE).await;
@@ -44,20 +47,20 @@ both_databases!(values_become_what_their_columns_are, |db| async move {
     let row = match db.kind() {
         Kind::Postgres => {
             "SELECT concat_ws('|', l.id, kind, at = e.received_at, l.delivery = d.id, amount, exact, ratio, paid, items->1->>'mood',
-                    name #>> '{}', mood, raw = b.body, day, COALESCE(gone, 'NULL'))
+                    name #>> '{}', mood, raw = b.body, day, COALESCE(gone, 'NULL'), code, codes, bits)
                FROM ledger l, event e, event_body b, delivery d"
         }
         Kind::Sqlite => {
             "SELECT concat_ws('|', l.id, kind, CASE at = e.received_at WHEN 1 THEN 't' END, CASE length(l.delivery) WHEN 36 THEN 't' END,
                     amount, exact, ratio, CASE paid WHEN 1 THEN 't' END, items->1->>'mood', name, mood,
-                    CASE CAST(raw AS blob) = b.body WHEN 1 THEN 't' END, day, COALESCE(gone, 'NULL'))
+                    CASE CAST(raw AS blob) = b.body WHEN 1 THEN 't' END, day, COALESCE(gone, 'NULL'), code, codes, bits)
                FROM ledger l, event e, event_body b, delivery d"
         }
     };
     assert_eq!(
         db.texts(row).await,
         [
-            "evt_1|charge.succeeded|t|t|1999|12345678901234567890.12|0.5|t|good|é'; drop table ledger; --|good|t|2026-11-26|NULL"
+            "evt_1|charge.succeeded|t|t|1999|12345678901234567890.12|0.5|t|good|é'; drop table ledger; --|good|t|2026-11-26|NULL|EUR|{EUR,USD}|10100101"
         ]
     );
     let tries = db.texts("SELECT outcome || ' ' || CAST(n AS text) FROM attempt").await;
