@@ -179,20 +179,20 @@ impl Recorder {
 fn new_event(verified: Verified, routes: &Routes, retention: Retention) -> NewEvent {
     let identity = verified.identity();
     // An event whose id two parsers could read differently is kept for people, not dispatched.
-    let handlers = if identity.held.is_some() {
+    let deliveries = if identity.held.is_some() {
         Vec::new()
     } else {
-        routes.handlers_of(verified.source(), &identity.kind)
-    };
-    let delivery = |handler| {
-        let lane = routes
-            .lane_of(&handler)
-            .map(|lane| LanePlace { lane: lane.of(&verified), skip_dead: lane.skip_dead });
-        NewDelivery { lane, ..NewDelivery::pending(handler) }
+        let takers = routes.takers(verified.source(), &identity.kind);
+        let delivery = takers.map(|(handler, lane)| NewDelivery {
+            lane: lane
+                .map(|lane| LanePlace { lane: lane.of(&verified), skip_dead: lane.skip_dead }),
+            ..NewDelivery::pending(handler.clone())
+        });
+        delivery.collect()
     };
     NewEvent {
         id: Uuid::now_v7(),
-        deliveries: handlers.into_iter().map(delivery).collect(),
+        deliveries,
         keys: retention.keys,
         bodies: retention.bodies,
         verified,

@@ -225,14 +225,11 @@ pub struct NewDelivery {
 /// the one before it is final, in the order of recording.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct LanePlace {
-    /// The lane; at most [`LANE_BYTES_MAX`] bytes, without NUL.
+    /// The lane, without NUL and short enough for an index.
     pub lane: String,
     /// Whether a dead delivery lets the next one go; it stops its lane else.
     pub skip_dead: bool,
 }
-
-/// The longest name of a lane, in bytes: PostgreSQL's indexes hold no more than some 2,700.
-pub const LANE_BYTES_MAX: usize = 512;
 
 impl NewDelivery {
     /// One that any worker may claim.

@@ -74,21 +74,17 @@ impl Routes {
         }
     }
 
-    /// How this handler's events are put into lanes; `None` when they aren't.
-    #[must_use]
-    pub fn lane_of(&self, handler: &Name) -> Option<&Lane> {
-        self.0.iter().find(|route| route.handler == *handler)?.lane.as_ref()
-    }
-
-    /// The handlers of an event, in the order in which they were added.
-    #[must_use]
-    pub fn handlers_of(&self, source: &Name, kind: &str) -> Vec<Name> {
+    /// The handlers of an event, in the order in which they were added, and how each puts it into a lane.
+    pub fn takers(
+        &self,
+        source: &Name,
+        kind: &str,
+    ) -> impl Iterator<Item = (&Name, Option<&Lane>)> {
         self.0
             .iter()
-            .filter(|route| route.from.contains(source))
-            .filter(|route| route.events.iter().any(|pattern| pattern.matches(kind)))
-            .map(|route| route.handler.clone())
-            .collect()
+            .filter(move |route| route.from.contains(source))
+            .filter(move |route| route.events.iter().any(|pattern| pattern.matches(kind)))
+            .map(|route| (&route.handler, route.lane.as_ref()))
     }
 }
 
@@ -129,11 +125,11 @@ mod tests {
             vec![name("stripe")],
             vec![Pattern::new("invoice.*").expect("a pattern")],
         );
-        assert_eq!(
-            routes.handlers_of(&name("stripe"), "invoice.paid"),
-            [name("audit"), name("billing")]
-        );
-        assert_eq!(routes.handlers_of(&name("github"), "push"), [name("audit")]);
-        assert!(routes.handlers_of(&name("slack"), "x").is_empty());
+        let handlers_of = |source: &Name, kind: &str| -> Vec<Name> {
+            routes.takers(source, kind).map(|(handler, _)| handler.clone()).collect()
+        };
+        assert_eq!(handlers_of(&name("stripe"), "invoice.paid"), [name("audit"), name("billing")]);
+        assert_eq!(handlers_of(&name("github"), "push"), [name("audit")]);
+        assert!(handlers_of(&name("slack"), "x").is_empty());
     }
 }

@@ -131,6 +131,8 @@ fn postgres_options(options: PgConnectOptions, settings: &StoreSettings) -> PgCo
             ("statement_timeout", statement.as_str()),
             ("lock_timeout", "5000"),
             ("idle_in_transaction_session_timeout", "10000"),
+            // Whatever the role's own is: a lane's triggers must see what was committed before their lock.
+            ("default_transaction_isolation", "read committed"),
             // ROLLBACK outside of a transaction, which the shared pool's hook sends, is a warning.
             ("client_min_messages", "error"),
         ])
