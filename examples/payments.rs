@@ -7,8 +7,8 @@
 //!
 //! `docs/idempotency.md` walks through it, and says what happens at each point where it can crash.
 
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::collections::HashSet;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use actix_web::error::{ErrorBadRequest, ErrorInternalServerError};
@@ -27,13 +27,15 @@ const TABLE: &str =
 /// A card network that we call: what was charged there can't be rolled back.
 #[derive(Default)]
 struct Network {
-    charges: AtomicU64,
+    charged: Mutex<HashSet<String>>,
 }
 
 impl Network {
-    /// Charges once for a reference, however often it is asked.
-    fn charge(&self) -> u64 {
-        self.charges.fetch_add(1, Ordering::Relaxed) + 1
+    /// Charges once for a reference, however often it is asked. A network that can't promise that must
+    /// not be called from a handler that may run again: leave `on_unknown` at `Keep` then.
+    fn charge(&self, reference: &str) -> bool {
+        let mut charged = self.charged.lock().unwrap_or_else(PoisonError::into_inner);
+        charged.insert(reference.to_owned())
     }
 }
 
@@ -63,7 +65,8 @@ async fn charge(
 ) -> Result<HttpResponse, Error> {
     let amount = amount(&body)?;
     if current.recovery_point().is_none() {
-        network.charge();
+        // The same for every run of this key: a crash before `reached` asks for it again.
+        network.charge(&current.reference());
         if !current.reached("charged").await.map_err(ErrorInternalServerError)? {
             return Ok(HttpResponse::Conflict().finish());
         }

@@ -3,8 +3,8 @@
 //! An [`Engine`] decides what a request with a key may do; two doors use it: the gateway, for services
 //! in any language, and the middleware, for Rust services. `docs/idempotency.md` has the tables.
 //!
-//! What holds: at most one run of a key at a time, also with any number of replicas; a run that lost its
-//! lease changes nothing; a retry never runs what may already have had its effect, unless the settings
+//! What holds: at most one run of a key at a time, also with any number of replicas, unless a lease was lost
+//! and the settings let another run in; a run that lost its lease changes nothing of the key; a retry never runs what may already have had its effect, unless the settings
 //! say that this does no harm.
 
 use std::sync::Arc;
@@ -36,8 +36,9 @@ pub use run::{Concluded, Run};
 /// How long a request waits for the store before it is refused.
 const STORE_PATIENCE: Duration = Duration::from_millis(2500);
 
-/// Between two looks at a run that a request waits for.
+/// Between the first two looks at a run that a request waits for; doubled up to [`LOOK_AGAIN_MAX`].
 const LOOK_AGAIN: Duration = Duration::from_millis(50);
+const LOOK_AGAIN_MAX: Duration = Duration::from_millis(400);
 
 /// How often a decision is begun anew because the key changed under it.
 const ROUNDS: u32 = 5;
@@ -120,13 +121,14 @@ impl Engine {
         let (engine, its_rules) = (self.clone(), Arc::clone(rules));
         self.runtime.spawn(async move {
             let begun = engine.decide(claim, &its_rules).await;
-            if let Err(Begun::Run(run)) = answer.send(begun) {
-                run.give_back("its caller went away before it began").await;
+            // Whoever drops it unread gives the key back.
+            if answer.send(Handed(Some(begun), engine.runtime.clone())).is_err() {
+                tracing::debug!("whoever asked for a key went away");
             }
         });
         let patience = STORE_PATIENCE + rules.wait;
         let begun = match tokio::time::timeout(patience, asked).await {
-            Ok(Ok(begun)) => begun,
+            Ok(Ok(mut handed)) => handed.0.take().unwrap_or_else(|| away(rules)),
             Ok(Err(_)) => {
                 tracing::error!("deciding about an idempotency key panicked: this is a bug");
                 self.metrics.invariant_violated();
@@ -146,13 +148,19 @@ impl Engine {
     async fn decide(&self, claim: KeyClaim, rules: &Arc<Rules>) -> Begun {
         let deadline = Instant::now() + rules.wait;
         let mut rounds = 0;
+        let mut look_again = LOOK_AGAIN;
         loop {
             let row = match self.store.claim_key(claim.clone()).await {
                 Ok(KeyFound::Claimed(lease)) => return self.run(lease, rules),
                 Ok(KeyFound::Row(row)) => row,
                 Err(error) => {
                     tracing::warn!(gateway = %rules.name, error = %error, cause = ?std::error::Error::source(&error), "an idempotency key can't be claimed");
-                    return away(rules);
+                    // What is wrong with the row is no outage: it may well have been run.
+                    return if error.is_transient() {
+                        away(rules)
+                    } else {
+                        Begun::Refused(Refusal::Unavailable)
+                    };
                 }
             };
             if row.request_hash != claim.request_hash {
@@ -164,10 +172,11 @@ impl Engine {
                 }
                 KeyState::Completed(answer) => return Begun::Replay(Box::new(answer)),
                 KeyState::Running { .. } => {
-                    if Instant::now() + LOOK_AGAIN >= deadline {
+                    if Instant::now() + look_again >= deadline {
                         return Begun::Refused(Refusal::InProgress);
                     }
-                    tokio::time::sleep(LOOK_AGAIN).await;
+                    tokio::time::sleep(look_again).await;
+                    look_again = (look_again * 2).min(LOOK_AGAIN_MAX);
                     continue;
                 }
                 KeyState::Lapsed | KeyState::Uncertain if may_take_over(rules) => {
@@ -204,6 +213,18 @@ impl Engine {
 
     fn run(&self, lease: crate::store::idempotency::KeyLease, rules: &Arc<Rules>) -> Begun {
         Begun::Run(Box::new(Run::new(self.clone(), lease, Arc::clone(rules))))
+    }
+}
+
+/// A decision on its way to who asked for it: dropped on the way, what was claimed is given back.
+struct Handed(Option<Begun>, Handle);
+
+impl Drop for Handed {
+    fn drop(&mut self) {
+        if let Some(Begun::Run(run)) = self.0.take() {
+            let giving = async move { run.give_back("its caller went away before it began").await };
+            self.1.spawn(giving);
+        }
     }
 }
 

@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
+use actix_web::error::{ErrorGatewayTimeout, ErrorInternalServerError, InternalError};
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
@@ -25,17 +26,18 @@ use entity::Name;
 use futures::StreamExt;
 use futures::future::LocalBoxFuture;
 use sha2::{Digest, Sha256};
-use tokio::sync::{Mutex, MutexGuard};
 
 use super::fingerprint::{self, fingerprint};
-use super::{Begun, Compare, Concluded, Effect, Ended, Engine, Refusal, Rules, Run, key};
-use crate::store::StoreError;
-use crate::store::idempotency::{KeyClaim, KeyId, KeyTransaction};
+use super::{Begun, Compare, Concluded, Effect, Ended, Engine, Refusal, Rules, key};
+use crate::store::idempotency::{KeyClaim, KeyId};
 
 mod commit;
+mod current;
 mod reply;
 
 use commit::commit;
+pub use current::Current;
+use current::Kind;
 use reply::{answer, refused, replayed};
 
 /// The largest body of a request, in bytes, unless it is said otherwise.
@@ -89,7 +91,8 @@ impl Idempotency {
         }
     }
 
-    /// Other rules. Their name replaces the one of [`Idempotency::new`].
+    /// Other rules. Their name replaces the one of [`Idempotency::new`]; their `effect` is the mode's, whatever
+    /// they say.
     #[must_use]
     pub fn rules(mut self, rules: Rules) -> Self {
         self.rules = Arc::new(rules);
@@ -144,50 +147,13 @@ impl Idempotency {
     }
 
     /// Claim, work and answer are one transaction, which the handler works in ([`Current::transaction`]).
-    /// No crash lies between them; a failure rolls all of it back, and the next request runs.
+    /// No crash lies between them. A failure (5xx, a panic, longer than the rules' `lease`) rolls all of it
+    /// back, and the next request runs; of an answer that refuses (4xx) the work is rolled back and the
+    /// answer kept. What the handler begins on the connection is a savepoint.
     #[must_use]
     pub fn single_tx(mut self) -> Self {
         self.mode = Mode::SingleTx;
-        self.rules = Arc::new(Rules { effect: Effect::Transactional, ..(*self.rules).clone() });
         self
-    }
-}
-
-/// The run that a handler belongs to: `web::ReqData<Current>`.
-#[derive(Debug, Clone)]
-pub struct Current(Arc<Kind>);
-
-#[derive(Debug)]
-enum Kind {
-    Run(Box<Run>),
-    Transaction(Mutex<Option<KeyTransaction>>),
-}
-
-impl Current {
-    /// The phase that an earlier run of the key reached; `None` on a first run and in a transaction.
-    #[must_use]
-    pub fn recovery_point(&self) -> Option<&str> {
-        match &*self.0 {
-            Kind::Run(run) => run.recovery_point(),
-            Kind::Transaction(_) => None,
-        }
-    }
-
-    /// Notes durably that a phase is done. False when another run has the key by now: then stop. In a
-    /// transaction there are no phases: all of it happens, or nothing.
-    pub async fn reached(&self, point: &str) -> Result<bool, StoreError> {
-        match &*self.0 {
-            Kind::Run(run) => run.reached(point).await,
-            Kind::Transaction(_) => Ok(true),
-        }
-    }
-
-    /// The transaction to work in, with `single_tx`; else the guard holds none.
-    pub async fn transaction(&self) -> Option<MutexGuard<'_, Option<KeyTransaction>>> {
-        match &*self.0 {
-            Kind::Run(_) => None,
-            Kind::Transaction(transaction) => Some(transaction.lock().await),
-        }
     }
 }
 
@@ -203,7 +169,13 @@ where
     type Future = Ready<Result<Self::Transform, ()>>;
 
     fn new_transform(&self, service: S) -> Self::Future {
-        ready(Ok(Guarded { service: Rc::new(service), settings: Rc::new(self.clone()) }))
+        let effect = match self.mode {
+            Mode::TwoStep => Effect::External,
+            Mode::SingleTx => Effect::Transactional,
+        };
+        let rules = Arc::new(Rules { effect, ..(*self.rules).clone() });
+        let settings = Rc::new(Self { rules, ..self.clone() });
+        ready(Ok(Guarded { service: Rc::new(service), settings }))
     }
 }
 
@@ -273,8 +245,7 @@ impl Idempotency {
             Mode::TwoStep => self.engine.begin(claim, &self.rules).await,
             Mode::SingleTx => match self.engine.begin_transaction(claim, &self.rules).await {
                 Ok(transaction) => {
-                    let current =
-                        Current(Arc::new(Kind::Transaction(Mutex::new(Some(transaction)))));
+                    let current = Current::within(transaction);
                     return self.detach(request, service, current).await;
                 }
                 Err(begun) => begun,
@@ -282,7 +253,7 @@ impl Idempotency {
         };
         match begun {
             Begun::Run(run) => {
-                let current = Current(Arc::new(Kind::Run(run)));
+                let current = Current::of(run);
                 self.detach(request, service, current).await
             }
             Begun::Replay(kept) => Ok(request.into_response(replayed(*kept))),
@@ -333,7 +304,7 @@ impl Idempotency {
                 async move { run(request, service, current, &engine, &rules).await },
             );
         // A handler that panicked says nothing; its key stays taken until the lease is over.
-        task.await.map_err(actix_web::error::ErrorInternalServerError)?
+        task.await.map_err(ErrorInternalServerError)?
     }
 }
 
@@ -348,26 +319,29 @@ where
     S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
     B: MessageBody + 'static,
 {
-    let around = request.request().clone();
     let work = async {
-        let response = match service.call(request).await {
-            Ok(response) => response.map_into_boxed_body(),
-            Err(error) => ServiceResponse::new(around.clone(), error.error_response()),
+        let (request, response) = match service.call(request).await {
+            Ok(response) => {
+                let (request, response) = response.map_into_boxed_body().into_parts();
+                (Some(request), response)
+            }
+            // The request went with it. (No copy of it may be kept: the router wants it for itself.)
+            Err(error) => (None, error.error_response()),
         };
-        let (request, response) = response.into_parts();
         let (head, body) = response.into_parts();
-        let whole = actix_web::body::to_bytes(body).await;
-        (request, head, whole)
+        (request, head, actix_web::body::to_bytes(body).await)
     };
-    let (request, head, whole) = match &*current.0 {
-        Kind::Run(run) => run.guard(work).await,
-        Kind::Transaction(_) => work.await,
+    let worked = match current.kind() {
+        Kind::Run(run) => Some(run.guard(work).await),
+        // Others wait for its connection, on SQLite all of them.
+        Kind::Transaction(_) => tokio::time::timeout(rules.lease, work).await.ok(),
     };
-    let ended = match &whole {
-        Ok(body) => Ended::Answered(answer(&head, body, rules.answer_max)),
-        Err(_) => Ended::Unknown("the handler's answer broke off".to_owned()),
+    let ended = match &worked {
+        Some((_, head, Ok(body))) => Ended::Answered(answer(head, body, rules.answer_max)),
+        Some((_, _, Err(_))) => Ended::Unknown("the handler's answer broke off".to_owned()),
+        None => Ended::Unknown("the handler took longer than its lease".to_owned()),
     };
-    let instead = match &*current.0 {
+    let instead = match current.kind() {
         Kind::Run(run) => match run.conclude(&ended).await {
             Concluded::Overtaken(Begun::Replay(kept)) => Some(replayed(*kept)),
             Concluded::Overtaken(_) | Concluded::Stands | Concluded::Unwritten => None,
@@ -377,10 +351,16 @@ where
             commit(transaction, &ended, engine, rules).await
         }
     };
-    if let Some(instead) = instead {
-        return Ok(ServiceResponse::new(request, instead));
+    let Some((request, head, whole)) = worked else {
+        return Err(ErrorGatewayTimeout("the handler took too long: nothing was done"));
+    };
+    let response = match (instead, whole) {
+        (Some(instead), _) => instead,
+        (None, Ok(body)) => head.set_body(BoxBody::new(body)),
+        (None, Err(error)) => return Err(ErrorInternalServerError(error.to_string())),
+    };
+    match request {
+        Some(request) => Ok(ServiceResponse::new(request, response)),
+        None => Err(InternalError::from_response("the handler failed", response).into()),
     }
-    let body =
-        whole.map_err(|error| actix_web::error::ErrorInternalServerError(error.to_string()))?;
-    Ok(ServiceResponse::new(request, head.set_body(BoxBody::new(body))))
 }

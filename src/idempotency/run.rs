@@ -12,8 +12,11 @@ use crate::store::idempotency::{KeyAnswer, KeyLease, KeySettled, KeyState, KeyVe
 const SETTLE_WAIT: Duration = Duration::from_millis(100);
 const SETTLE_WAIT_MAX: Duration = Duration::from_secs(2);
 
-/// How often the end of a run is tried to be written down while the store is away: about a minute.
-const SETTLE_TRIES: u32 = 32;
+/// How long the end of a run is tried to be written down while the store is away.
+const SETTLE_FOR: Duration = Duration::from_secs(60);
+
+/// How long one try of that may take; what was sent may still be done afterwards.
+const SETTLE_TRY: Duration = Duration::from_secs(5);
 
 /// The right to run a request, and the duty to say how it ended.
 #[derive(Debug)]
@@ -30,7 +33,7 @@ pub enum Concluded {
     Stands,
     /// Another run took the key over meanwhile, and this is what it came to.
     Overtaken(Begun),
-    /// The store took nothing for about a minute: retries are refused as uncertain once the lease is over.
+    /// The store took nothing for a minute: once the lease is over, retries are decided by `on_unknown`.
     Unwritten,
 }
 
@@ -83,15 +86,19 @@ impl Run {
         let length = self.rules.lease;
         loop {
             tokio::time::sleep(length / 3).await;
-            match self.engine.store.renew_key(self.lease.clone(), length).await {
-                Ok(true) => {}
-                Ok(false) => {
+            let renewal = self.engine.store.renew_key(self.lease.clone(), length);
+            match tokio::time::timeout(length / 3, renewal).await {
+                Ok(Ok(true)) => {}
+                Ok(Ok(false)) => {
                     self.engine.metrics.fenced();
                     tracing::warn!(gateway = %self.rules.name, "a run lost the lease of its idempotency key");
                     return std::future::pending().await;
                 }
-                Err(error) => {
+                Ok(Err(error)) => {
                     tracing::warn!(gateway = %self.rules.name, error = %error, "the lease of an idempotency key can't be renewed now");
+                }
+                Err(_) => {
+                    tracing::warn!(gateway = %self.rules.name, "the renewal of an idempotency key's lease gets no answer");
                 }
             }
         }
@@ -104,20 +111,32 @@ impl Run {
         if let KeyVerdict::Uncertain(why) = &verdict {
             tracing::warn!(gateway = %rules.name, scope = self.lease.id.scope, key = self.lease.id.key, why, "nobody knows how the run of an idempotency key ended");
         }
+        // The lease is kept alive all the while: the answer is here, and nobody else should run.
+        let written = tokio::time::timeout(SETTLE_FOR, self.guard(self.write_down(&verdict)));
+        written.await.unwrap_or_else(|_| {
+            tracing::error!(gateway = %rules.name, scope = self.lease.id.scope, key = self.lease.id.key, "the end of a run was not written down: its retries are decided as if nobody knew it");
+            Concluded::Unwritten
+        })
+    }
+
+    async fn write_down(&self, verdict: &KeyVerdict) -> Concluded {
+        let gateway = &self.rules.name;
         let mut wait = SETTLE_WAIT;
-        for _ in 0..SETTLE_TRIES {
-            match self.engine.store.settle_key(self.lease.clone(), verdict.clone()).await {
-                Ok(KeySettled::Done) => return Concluded::Stands,
-                Ok(KeySettled::LeaseLost) => return self.overtaken().await,
-                Err(error) => {
-                    tracing::warn!(gateway = %rules.name, error = %error, "the end of a run can't be written down now");
+        loop {
+            let settling = self.engine.store.settle_key(self.lease.clone(), verdict.clone());
+            match tokio::time::timeout(SETTLE_TRY, settling).await {
+                Ok(Ok(KeySettled::Done)) => return Concluded::Stands,
+                Ok(Ok(KeySettled::LeaseLost)) => return self.overtaken().await,
+                Ok(Err(error)) => {
+                    tracing::warn!(gateway = %gateway, error = %error, "the end of a run can't be written down now");
+                }
+                Err(_) => {
+                    tracing::warn!(gateway = %gateway, "the store doesn't say whether the end of a run is written down");
                 }
             }
-            self.guard(tokio::time::sleep(wait)).await;
+            tokio::time::sleep(wait).await;
             wait = (wait * 2).min(SETTLE_WAIT_MAX);
         }
-        tracing::error!(gateway = %rules.name, scope = self.lease.id.scope, key = self.lease.id.key, "the end of a run was not written down: its retries will be refused as uncertain");
-        Concluded::Unwritten
     }
 
     /// Gives the key back, because nothing was begun.

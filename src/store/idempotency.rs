@@ -16,6 +16,7 @@ use super::error::{StoreError, fate_unknown};
 use super::row::seconds;
 
 mod browse;
+mod claim;
 mod model;
 mod read;
 mod sweep;
@@ -28,12 +29,11 @@ pub use model::{
 pub use sweep::SWEEP_KEYS_SQLITE;
 pub use transaction::KeyTransaction;
 
+use claim::{claim_lite, claim_pg};
 use read::{found, leased};
 
 const FIND_POSTGRES: &str = include_str!("sql/key_find.postgres.sql");
 const FIND_SQLITE: &str = include_str!("sql/key_find.sqlite.sql");
-const CLAIM_POSTGRES: &str = include_str!("sql/key_claim.postgres.sql");
-const CLAIM_SQLITE: &str = include_str!("sql/key_claim.sqlite.sql");
 const SETTLE_POSTGRES: &str = include_str!("sql/key_settle.postgres.sql");
 const SETTLE_SQLITE: &str = include_str!("sql/key_settle.sqlite.sql");
 
@@ -243,9 +243,12 @@ async fn claim_or_find(
         if let Some(row) = find(database, &claim.id).await? {
             if row.epoch == ours && matches!(row.state, KeyState::Running { .. }) {
                 // The claim before this one, whose commit we didn't see.
-                let id = claim.id.clone();
-                let lease = KeyLease { id, epoch: ours, attempts: 1, recovery_point: None };
-                return Ok(KeyFound::Claimed(lease));
+                return Ok(KeyFound::Claimed(KeyLease {
+                    id: claim.id.clone(),
+                    epoch: ours,
+                    attempts: row.attempts,
+                    recovery_point: row.recovery_point,
+                }));
             }
             let again = row.state == KeyState::Released && row.request_hash == claim.request_hash;
             if !again {
@@ -276,40 +279,6 @@ async fn find(database: &Database, id: &KeyId) -> Result<Option<KeyRow>, StoreEr
             row.fetch_optional(&sqlite.readers).await?.map(|row| found(&row)).transpose()
         }
     }
-}
-
-async fn claim_pg(
-    pool: &PgPool,
-    claim: &KeyClaim,
-    ours: i64,
-) -> Result<Option<KeyLease>, StoreError> {
-    let row = sqlx::query(CLAIM_POSTGRES)
-        .bind(&claim.id.scope)
-        .bind(&claim.id.key)
-        .bind(&claim.request_hash[..])
-        .bind(seconds(claim.lease))
-        .bind(seconds(claim.ttl))
-        .bind(ours)
-        .fetch_optional(pool)
-        .await?;
-    row.map(|row| leased(&row, claim.id.clone())).transpose()
-}
-
-async fn claim_lite(
-    pool: &SqlitePool,
-    claim: &KeyClaim,
-    ours: i64,
-) -> Result<Option<KeyLease>, StoreError> {
-    let row = sqlx::query(CLAIM_SQLITE)
-        .bind(&claim.id.scope)
-        .bind(&claim.id.key)
-        .bind(&claim.request_hash[..])
-        .bind(seconds(claim.lease))
-        .bind(seconds(claim.ttl))
-        .bind(ours)
-        .fetch_optional(pool)
-        .await?;
-    row.map(|row| leased(&row, claim.id.clone())).transpose()
 }
 
 /// Runs a statement whose fourth parameter is a text.

@@ -1,7 +1,7 @@
 //! Keys as people look at them, and the one thing that they may do.
 
 use entity::idempotency_key as table;
-use sea_orm::sea_query::{Expr, ExprTrait};
+use sea_orm::sea_query::{Expr, ExprTrait, Func};
 use sea_orm::{
     ColumnTrait, Condition, EntityTrait, Iterable, QueryFilter, QueryOrder, QuerySelect,
 };
@@ -16,6 +16,8 @@ use crate::store::error::StoreError;
 const LIMIT_DEFAULT: u32 = 50;
 /// The most rows of a page.
 const LIMIT_MAX: u32 = 500;
+/// The same with the answers' bodies, each of which may be megabytes.
+const LIMIT_WITH_BODIES: u32 = 20;
 
 const RELEASE_POSTGRES: &str = "UPDATE idempotency_key
        SET status = 'failed', lease_until = NULL, lease_epoch = GREATEST(lease_epoch + 1, $3),
@@ -41,7 +43,7 @@ pub struct KeyFilter {
     pub with_bodies: bool,
     /// From a page before.
     pub cursor: Option<String>,
-    /// At most this many; 50 when `None`, 500 at most.
+    /// At most this many; 50 when `None`, 500 at most, 20 with bodies.
     pub limit: Option<u32>,
 }
 
@@ -53,7 +55,8 @@ impl Store {
     pub async fn keys(&self, filter: &KeyFilter) -> Result<Page<KeyItem>, StoreError> {
         let filter = filter.clone();
         self.detached(move |database| async move {
-            let limit = filter.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, LIMIT_MAX) as usize;
+            let most = if filter.with_bodies { LIMIT_WITH_BODIES } else { LIMIT_MAX };
+            let limit = filter.limit.unwrap_or(LIMIT_DEFAULT).clamp(1, most) as usize;
             let mut query = table::Entity::find()
                 .order_by_asc(table::Column::Scope)
                 .order_by_asc(table::Column::Key)
@@ -69,10 +72,16 @@ impl Store {
             }
             if let Some(scope) = &filter.scope {
                 query = query.filter(match scope.strip_suffix('*') {
-                    // A scope holds no character that comes after this one.
-                    Some(start) => Condition::all()
-                        .add(table::Column::Scope.gte(start))
-                        .add(table::Column::Scope.lt(format!("{start}\u{7f}"))),
+                    // Not by order, which is the database's collation.
+                    Some(start) => {
+                        let length = i32::try_from(start.chars().count()).unwrap_or(i32::MAX);
+                        let begins = Func::cust("substr").args([
+                            Expr::col(table::Column::Scope),
+                            Expr::value(1),
+                            Expr::value(length),
+                        ]);
+                        Condition::all().add(Expr::expr(begins).eq(start))
+                    }
                     None => Condition::all().add(table::Column::Scope.eq(scope)),
                 });
             }

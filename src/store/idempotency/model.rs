@@ -59,6 +59,10 @@ pub struct KeyRow {
     pub state: KeyState,
     /// The last claim's.
     pub epoch: i64,
+    /// How many runs it had.
+    pub attempts: u32,
+    /// The phase that a run reached.
+    pub recovery_point: Option<String>,
     /// Until the key means nothing again; zero while only a live lease keeps it.
     pub expires_in: Duration,
 }

@@ -19,11 +19,10 @@ where
     i32: Decode<'r, R::Database> + Type<R::Database>,
     Option<String>: Decode<'r, R::Database> + Type<R::Database>,
 {
-    let attempts: i32 = get(row, "attempts")?;
     Ok(KeyLease {
         id,
         epoch: get(row, "lease_epoch")?,
-        attempts: u32::try_from(attempts).unwrap_or(1),
+        attempts: attempts(row)?,
         recovery_point: get(row, "recovery_point")?,
     })
 }
@@ -34,6 +33,7 @@ where
     R: Row,
     &'static str: ColumnIndex<R>,
     i64: Decode<'r, R::Database> + Type<R::Database>,
+    i32: Decode<'r, R::Database> + Type<R::Database>,
     f64: Decode<'r, R::Database> + Type<R::Database>,
     &'r str: Decode<'r, R::Database> + Type<R::Database>,
     Vec<u8>: Decode<'r, R::Database> + Type<R::Database>,
@@ -72,8 +72,20 @@ where
             .map_err(|_| StoreError::Unreadable("a request's hash is not 32 bytes".to_owned()))?,
         state,
         epoch: get(row, "lease_epoch")?,
+        attempts: attempts(row)?,
+        recovery_point: get(row, "recovery_point")?,
         expires_in: span(get(row, "expires_in")?),
     })
+}
+
+fn attempts<'r, R>(row: &'r R) -> Result<u32, StoreError>
+where
+    R: Row,
+    &'static str: ColumnIndex<R>,
+    i32: Decode<'r, R::Database> + Type<R::Database>,
+{
+    let attempts: i32 = get(row, "attempts")?;
+    Ok(u32::try_from(attempts).unwrap_or(1))
 }
 
 /// A difference of the database's; a negative one is over.

@@ -1,44 +1,39 @@
 //! A key that is claimed, worked for and answered in one transaction: no crash lies between the three.
 //!
-//! The one place where we leave a transaction open over an `await` of somebody else. Its connection
-//! never goes back to a pool in that state: it is closed unless it was committed or rolled back.
+//! As with effects (`store/effect.rs`), a transaction stays open while somebody else works in it, on the
+//! connections that are kept for that.
 
-use sqlx::pool::PoolConnection;
-use sqlx::{Executor, PgConnection, Postgres as Pg, Sqlite as Lite, SqliteConnection};
+use std::time::Duration;
 
-use super::{
-    CLAIM_POSTGRES, CLAIM_SQLITE, KeyClaim, KeyLease, KeySettled, KeyVerdict, leased, new_epoch,
-    settle_lite, settle_pg,
-};
+use sqlx::{Executor, PgConnection, Postgres as Pg, Sqlite as Lite, SqliteConnection, Transaction};
+
+use super::claim::{claim_lite, claim_pg};
+use super::{KeyClaim, KeyLease, KeySettled, KeyVerdict, new_epoch, settle_lite, settle_pg};
 use crate::store::Store;
-use crate::store::connect::Database;
+use crate::store::connect::{self, Database};
 use crate::store::error::StoreError;
-use crate::store::row::seconds;
+
+/// What is done behind it is undone when the answer says that it was refused.
+const MARK: &str = "SAVEPOINT hookonce_work";
+const BACK_TO_MARK: &str = "ROLLBACK TO SAVEPOINT hookonce_work";
+
+/// How long settling may take, COMMIT included: a synchronous standby may let it wait.
+const ANSWER: Duration = Duration::from_secs(30);
 
 /// An open transaction in which a key was claimed. Dropped, it is rolled back, key and all.
 pub struct KeyTransaction {
-    connection: Connection,
+    transaction: Open,
     lease: KeyLease,
 }
 
-enum Connection {
-    Postgres(Option<PoolConnection<Pg>>),
-    Sqlite(Option<PoolConnection<Lite>>),
+enum Open {
+    Postgres(Transaction<'static, Pg>),
+    Sqlite(Transaction<'static, Lite>),
 }
 
 impl std::fmt::Debug for KeyTransaction {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.debug_struct("KeyTransaction").field("lease", &self.lease).finish_non_exhaustive()
-    }
-}
-
-impl Drop for Connection {
-    fn drop(&mut self) {
-        match self {
-            Self::Postgres(Some(connection)) => connection.close_on_drop(),
-            Self::Sqlite(Some(connection)) => connection.close_on_drop(),
-            Self::Postgres(None) | Self::Sqlite(None) => {}
-        }
     }
 }
 
@@ -54,43 +49,26 @@ impl Store {
     ) -> Result<Option<KeyTransaction>, StoreError> {
         self.detached(move |database| async move {
             let ours = new_epoch();
-            let KeyClaim { id, request_hash, lease, ttl } = claim;
             match &*database {
                 Database::Postgres(postgres) => {
-                    let mut held = Connection::Postgres(Some(postgres.shared.acquire().await?));
-                    let Connection::Postgres(Some(connection)) = &mut held else {
-                        return Err(gone());
+                    // The driver's own BEGIN: what the worker begins within becomes a savepoint.
+                    #[expect(clippy::disallowed_methods, reason = "nobody drops this future")]
+                    let mut transaction = postgres.effects.begin().await?;
+                    let Some(lease) = claim_pg(&mut *transaction, &claim, ours).await? else {
+                        transaction.rollback().await?;
+                        return Ok(None);
                     };
-                    connection.execute("BEGIN").await?;
-                    let row = sqlx::query(CLAIM_POSTGRES)
-                        .bind(&id.scope)
-                        .bind(&id.key)
-                        .bind(&request_hash[..])
-                        .bind(seconds(lease))
-                        .bind(seconds(ttl))
-                        .bind(ours)
-                        .fetch_optional(&mut **connection)
-                        .await?;
-                    let lease = row.map(|row| leased(&row, id)).transpose()?;
-                    Ok(lease.map(|lease| KeyTransaction { connection: held, lease }))
+                    transaction.execute(MARK).await?;
+                    Ok(Some(KeyTransaction { transaction: Open::Postgres(transaction), lease }))
                 }
                 Database::Sqlite(sqlite) => {
-                    let mut held = Connection::Sqlite(Some(sqlite.writer.acquire().await?));
-                    let Connection::Sqlite(Some(connection)) = &mut held else {
-                        return Err(gone());
+                    let mut transaction = sqlite.writer.begin_with("BEGIN IMMEDIATE").await?;
+                    let Some(lease) = claim_lite(&mut *transaction, &claim, ours).await? else {
+                        transaction.rollback().await?;
+                        return Ok(None);
                     };
-                    connection.execute("BEGIN IMMEDIATE").await?;
-                    let row = sqlx::query(CLAIM_SQLITE)
-                        .bind(&id.scope)
-                        .bind(&id.key)
-                        .bind(&request_hash[..])
-                        .bind(seconds(lease))
-                        .bind(seconds(ttl))
-                        .bind(ours)
-                        .fetch_optional(&mut **connection)
-                        .await?;
-                    let lease = row.map(|row| leased(&row, id)).transpose()?;
-                    Ok(lease.map(|lease| KeyTransaction { connection: held, lease }))
+                    transaction.execute(MARK).await?;
+                    Ok(Some(KeyTransaction { transaction: Open::Sqlite(transaction), lease }))
                 }
             }
         })
@@ -105,55 +83,64 @@ impl KeyTransaction {
         &self.lease
     }
 
-    /// The transaction's connection, for the work; `None` on SQLite. Neither commit nor roll back on it.
+    /// The transaction's connection, for the work; `None` on SQLite. Neither commit nor roll back on it by
+    /// a statement; `begin()` on it makes a savepoint.
     pub fn postgres(&mut self) -> Option<&mut PgConnection> {
-        match &mut self.connection {
-            Connection::Postgres(connection) => connection.as_deref_mut(),
-            Connection::Sqlite(_) => None,
+        match &mut self.transaction {
+            Open::Postgres(transaction) => Some(transaction),
+            Open::Sqlite(_) => None,
         }
     }
 
-    /// The transaction's connection, for the work; `None` on PostgreSQL. Neither commit nor roll back on it.
+    /// The same; `None` on PostgreSQL.
     pub fn sqlite(&mut self) -> Option<&mut SqliteConnection> {
-        match &mut self.connection {
-            Connection::Sqlite(connection) => connection.as_deref_mut(),
-            Connection::Postgres(_) => None,
+        match &mut self.transaction {
+            Open::Sqlite(transaction) => Some(transaction),
+            Open::Postgres(_) => None,
         }
     }
 
-    /// Writes the answer down and commits it with the work. What isn't an answer rolls both back, and
-    /// leaves no trace of the key. An error leaves open whether it was committed: look the key up.
-    pub async fn settle(mut self, verdict: KeyVerdict) -> Result<KeySettled, StoreError> {
-        let keep = matches!(verdict, KeyVerdict::Completed(_));
+    /// Writes the answer down and commits it with the work. Of an answer that refuses (4xx) the work is
+    /// undone and the answer stands. What isn't an answer rolls both back, and leaves no trace of the key.
+    /// An error leaves open whether it was committed: look the key up. Takes 30 s at most.
+    pub async fn settle(self, verdict: KeyVerdict) -> Result<KeySettled, StoreError> {
+        tokio::time::timeout(ANSWER, self.settle_in_time(verdict))
+            .await
+            .unwrap_or_else(|_| Err(connect::no_answer().into()))
+    }
+
+    async fn settle_in_time(self, verdict: KeyVerdict) -> Result<KeySettled, StoreError> {
         let KeyLease { id, epoch, .. } = &self.lease;
-        let end = if keep { "COMMIT" } else { "ROLLBACK" };
-        let mut rows = 1;
-        match &mut self.connection {
-            Connection::Postgres(held) => {
-                let connection = held.as_mut().ok_or_else(gone)?;
-                if keep {
-                    rows = settle_pg(&mut **connection, id, *epoch, &verdict).await?;
-                }
-                if rows == 1 {
-                    connection.execute(end).await?;
-                    drop(held.take());
-                }
+        let KeyVerdict::Completed(answer) = &verdict else {
+            match self.transaction {
+                Open::Postgres(transaction) => transaction.rollback().await?,
+                Open::Sqlite(transaction) => transaction.rollback().await?,
             }
-            Connection::Sqlite(held) => {
-                let connection = held.as_mut().ok_or_else(gone)?;
-                if keep {
-                    rows = settle_lite(&mut **connection, id, *epoch, &verdict).await?;
+            return Ok(KeySettled::Done);
+        };
+        let refused = answer.status >= 400;
+        let rows = match self.transaction {
+            Open::Postgres(mut transaction) => {
+                if refused {
+                    transaction.execute(BACK_TO_MARK).await?;
                 }
+                let rows = settle_pg(&mut *transaction, id, *epoch, &verdict).await?;
                 if rows == 1 {
-                    connection.execute(end).await?;
-                    drop(held.take());
+                    transaction.commit().await?;
                 }
+                rows
             }
-        }
+            Open::Sqlite(mut transaction) => {
+                if refused {
+                    transaction.execute(BACK_TO_MARK).await?;
+                }
+                let rows = settle_lite(&mut *transaction, id, *epoch, &verdict).await?;
+                if rows == 1 {
+                    transaction.commit().await?;
+                }
+                rows
+            }
+        };
         Ok(super::settled(rows))
     }
-}
-
-fn gone() -> StoreError {
-    StoreError::Invariant("a transaction has no connection".to_owned())
 }

@@ -1,4 +1,4 @@
-SELECT request_hash, status, lease_epoch, attempts, response_status, response_headers, response_body, failure,
+SELECT request_hash, status, lease_epoch, attempts, recovery_point, response_status, response_headers, response_body, failure,
        COALESCE(extract(epoch FROM lease_until - clock_timestamp())::float8, 0) AS lease_left,
        extract(epoch FROM expires_at - clock_timestamp())::float8 AS expires_in
   FROM idempotency_key

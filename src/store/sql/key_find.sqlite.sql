@@ -1,4 +1,4 @@
-SELECT request_hash, status, lease_epoch, attempts, response_status, response_headers, response_body, failure,
+SELECT request_hash, status, lease_epoch, attempts, recovery_point, response_status, response_headers, response_body, failure,
        COALESCE((julianday(lease_until) - julianday('now')) * 86400.0, 0.0) AS lease_left,
        (julianday(expires_at) - julianday('now')) * 86400.0 AS expires_in
   FROM idempotency_key

@@ -3,7 +3,9 @@
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
+use actix_web::middleware::Condition;
 use actix_web::{App, HttpResponse, HttpServer, web};
 use bytes::Bytes;
 use entity::Name;
@@ -11,7 +13,7 @@ use futures::future::join_all;
 use hookonce::idempotency::middleware::{Current, Idempotency};
 use hookonce::idempotency::{Engine, OnUnknown, Rules};
 use hookonce::metric::Metrics;
-use sqlx::Executor;
+use sqlx::{Connection, Executor};
 
 use super::{PATIENCE, backdate};
 use crate::both_databases;
@@ -45,6 +47,32 @@ async fn pay(
     } else if let Some(connection) = transaction.sqlite() {
         connection.execute(INSERT).await.expect("a row");
     }
+    if body_says(&body, "refuse") {
+        return Err(actix_web::error::ErrorUnprocessableEntity("no"));
+    }
+    if body_says(&body, "nested") {
+        // What a handler begins is its own: undoing it must not undo the key.
+        if let Some(connection) = transaction.postgres() {
+            let mut inner = connection.begin().await.expect("a savepoint");
+            inner.execute(INSERT).await.expect("a row");
+            inner.rollback().await.expect("undone");
+        } else if let Some(connection) = transaction.sqlite() {
+            let mut inner = connection.begin().await.expect("a savepoint");
+            inner.execute(INSERT).await.expect("a row");
+            inner.rollback().await.expect("undone");
+        }
+    }
+    if body_says(&body, "broken") {
+        if let Some(connection) = transaction.postgres() {
+            assert!(connection.execute("SELECT nothing").await.is_err());
+        } else if let Some(connection) = transaction.sqlite() {
+            assert!(connection.execute("SELECT nothing").await.is_err());
+        }
+        return Ok(HttpResponse::NotFound().body("not that one"));
+    }
+    if body_says(&body, "slow") {
+        std::future::pending::<()>().await;
+    }
     if body_says(&body, "fail") && book.calls.load(Ordering::SeqCst) == 1 {
         return Ok(HttpResponse::InternalServerError().finish());
     }
@@ -68,6 +96,11 @@ async fn charge(
 }
 
 async fn service(db: &TestDatabase) -> (SocketAddr, Arc<Book>) {
+    service_of(db, false).await
+}
+
+/// With the middleware around the whole app, or around its parts.
+async fn service_of(db: &TestDatabase, whole_app: bool) -> (SocketAddr, Arc<Book>) {
     let serial = match db.kind() {
         crate::support::Kind::Postgres => "BIGSERIAL",
         crate::support::Kind::Sqlite => "INTEGER",
@@ -77,6 +110,10 @@ async fn service(db: &TestDatabase) -> (SocketAddr, Arc<Book>) {
     let engine = Engine::new(db.store().await, Metrics::new());
     let named = |name| Name::new(name).unwrap();
     let single = Idempotency::new(engine.clone(), named("pay")).single_tx();
+    let hasty = Rules { lease: Duration::from_secs(1), ..Rules::new(named("hasty")) };
+    // In this order, too, a failure is rolled back.
+    let hasty = Idempotency::new(engine.clone(), named("hasty")).single_tx().rules(hasty);
+    let whole = Idempotency::new(engine.clone(), named("whole"));
     let rules = Rules { on_unknown: OnUnknown::Rerun, ..Rules::new(named("charge")) };
     let steps = Idempotency::new(engine, named("charge")).rules(rules).two_step();
     let book = Arc::new(Book::default());
@@ -86,6 +123,15 @@ async fn service(db: &TestDatabase) -> (SocketAddr, Arc<Book>) {
             .app_data(data.clone())
             .service(web::resource("/pay").wrap(single.clone()).route(web::post().to(pay)))
             .service(web::resource("/charge").wrap(steps.clone()).route(web::post().to(charge)))
+            .service(web::resource("/hasty").wrap(hasty.clone()).route(web::post().to(pay)))
+            .service(
+                web::scope("/scope")
+                    .app_data(web::Data::new(1_u8))
+                    .wrap(whole.clone())
+                    .route("/charge", web::post().to(charge)),
+            )
+            .wrap(Condition::new(whole_app, whole.clone()))
+            .route("/whole", web::post().to(charge))
     })
     .workers(2)
     .disable_signals()
@@ -162,4 +208,61 @@ both_databases!(a_client_that_hangs_up_ends_no_handler, |db| async move {
         (db.number(open).await == 0).then_some(())
     })
     .await;
+});
+
+both_databases!(it_may_be_around_a_scope, |db| async move {
+    let (to, book) = service(&db).await;
+    for again in [None, Some("true")] {
+        let answer = ask(to, "/scope/charge", "k", "{}").await;
+        assert_eq!((answer.status, &answer.body[..]), (201, &b"charged"[..]));
+        assert_eq!(answer.head.header("idempotent-replayed"), again);
+    }
+    assert_eq!(book.calls.load(Ordering::SeqCst), 1);
+});
+
+both_databases!(around_the_whole_app_a_request_runs_once, |db| async move {
+    let (to, book) = service_of(&db, true).await;
+    for again in [None, Some("true")] {
+        let answer = ask(to, "/whole", "k", "{}").await;
+        assert_eq!((answer.status, &answer.body[..]), (201, &b"charged"[..]));
+        assert_eq!(answer.head.header("idempotent-replayed"), again);
+    }
+    assert_eq!(book.calls.load(Ordering::SeqCst), 1);
+});
+
+both_databases!(what_a_handler_begins_in_the_transaction_is_a_savepoint, |db| async move {
+    let (to, _) = service(&db).await;
+    assert_eq!(ask(to, "/pay", "k", "nested").await.status, 201);
+    assert_eq!(db.number("SELECT count(*) FROM payment").await, 1);
+    let replay = ask(to, "/pay", "k", "nested").await;
+    assert_eq!((replay.status, replay.head.header("idempotent-replayed")), (201, Some("true")));
+    assert_eq!(db.number("SELECT count(*) FROM payment").await, 1);
+});
+
+both_databases!(
+    of_an_answer_that_refuses_the_work_is_undone_and_the_answer_kept,
+    |db| async move {
+        let (to, book) = service(&db).await;
+        for (key, body, status) in [("a", "refuse", 422), ("b", "broken", 404)] {
+            for again in [None, Some("true")] {
+                let answer = ask(to, "/pay", key, body).await;
+                assert_eq!(answer.status, status, "{body}");
+                assert_eq!(answer.head.header("idempotent-replayed"), again, "{body}");
+            }
+        }
+        assert_eq!(book.calls.load(Ordering::SeqCst), 2);
+        assert_eq!(db.number("SELECT count(*) FROM payment").await, 0);
+    }
+);
+
+both_databases!(a_handler_that_never_ends_lets_the_transaction_go, |db| async move {
+    let (to, _) = service(&db).await;
+    assert_eq!(ask(to, "/hasty", "k", "fail").await.status, 500);
+    assert_eq!(db.number("SELECT count(*) FROM idempotency_key").await, 0, "rolled back");
+    assert_eq!(db.number("SELECT count(*) FROM payment").await, 0);
+    assert_eq!(ask(to, "/hasty", "k", "fail").await.status, 201);
+    assert_eq!(ask(to, "/hasty", "k2", "slow").await.status, 504);
+    assert_eq!(db.number("SELECT count(*) FROM idempotency_key").await, 1, "the one before");
+    assert_eq!(ask(to, "/hasty", "k2", "{}").await.status, 201, "so it runs again");
+    assert_eq!(db.number("SELECT count(*) FROM payment").await, 2);
 });
