@@ -14,7 +14,7 @@ use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
-use super::body::{self, BodyFault, Limits};
+use super::body::{self, Limits};
 use super::problem::Problem;
 use super::public::PublicState;
 use crate::idempotency::fingerprint::{self, fingerprint};
@@ -135,10 +135,11 @@ impl Gateway {
             let detail = "this gateway passes no WebSockets on: connect to the service itself";
             return Problem::new(501, "upgrade_not_supported", detail).holding(Some(payload));
         }
-        let outward = match headers::outward(request, &state.trusted_proxies) {
-            Ok(outward) => outward,
-            Err(problem) => return problem.holding(Some(payload)),
-        };
+        let outward =
+            match headers::outward(request, &state.trusted_proxies, &self.settings.scope_header) {
+                Ok(outward) => outward,
+                Err(problem) => return problem.holding(Some(payload)),
+            };
         let Some(url) = self.upstream.url(request) else {
             let detail = "write the path without `.` and `..` and with its characters escaped";
             return Problem::new(400, "path_ambiguous", detail).holding(Some(payload));
@@ -160,7 +161,7 @@ impl Gateway {
         let limits = Limits { bytes: self.settings.max_body, timeout: state.body_timeout };
         let body = match body::read(request.headers(), &mut payload, limits, &mut share).await {
             Ok(body) => body,
-            Err(fault) => return unread(fault, limits.bytes).holding(Some(payload)),
+            Err(fault) => return Problem::body(fault, limits.bytes).holding(Some(payload)),
         };
         let hashed = fingerprint::Request {
             method: request.method().as_str(),
@@ -221,10 +222,6 @@ fn scope(gateway: &str, header: &str, headers: &HeaderMap) -> Result<String, Ref
     }
     hash.update(value.as_bytes().trim_ascii());
     Ok(format!("{gateway}:{}", hex::encode(hash.finalize())))
-}
-
-fn unread(fault: BodyFault, limit: usize) -> Problem {
-    Problem::body(fault, limit)
 }
 
 #[cfg(test)]

@@ -68,13 +68,21 @@ impl Reply {
     }
 }
 
+/// The piece that says that the body is whole: without it, its end is a cut.
+pub(super) const END: Bytes = Bytes::new();
+
 fn stream(
     pieces: Pieces,
     with: impl Send + 'static,
 ) -> impl Stream<Item = Result<Bytes, io::Error>> {
-    futures::stream::unfold((pieces, with), |(mut pieces, with)| async move {
-        let piece = pieces.recv().await?;
-        Some((piece, (pieces, with)))
+    futures::stream::unfold(Some((pieces, with)), |state| async move {
+        let (mut pieces, with) = state?;
+        match pieces.recv().await {
+            Some(Ok(piece)) if piece.is_empty() => None,
+            Some(Ok(piece)) => Some((Ok(piece), Some((pieces, with)))),
+            Some(Err(error)) => Some((Err(error), None)),
+            None => Some((Err(io::Error::other("the answer was cut off")), None)),
+        }
     })
 }
 

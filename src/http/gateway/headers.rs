@@ -7,6 +7,7 @@ use actix_web::http::header::HOST;
 use ipnet::IpNet;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 
+use super::CREDENTIAL_HEADERS;
 use crate::http::peer::is_trusted;
 use crate::http::problem::Problem;
 
@@ -48,7 +49,13 @@ pub(super) fn is_from_trusted(request: &HttpRequest, trusted: &[IpNet]) -> bool 
 
 /// The head for the upstream: all header lines but those of this connection, with X-Forwarded-For,
 /// -Proto and -Host. What is there of those is kept only from a trusted proxy.
-pub(super) fn outward(request: &HttpRequest, trusted: &[IpNet]) -> Result<Outward, Problem> {
+///
+/// The header `scope`, which says whose key it is, passes whatever `Connection` says.
+pub(super) fn outward(
+    request: &HttpRequest,
+    trusted: &[IpNet],
+    scope: &str,
+) -> Result<Outward, Problem> {
     let unfit = || Problem::bad_request("a header line, or the method, can't be passed on");
     let method =
         reqwest::Method::from_bytes(request.method().as_str().as_bytes()).map_err(|_| unfit())?;
@@ -58,16 +65,18 @@ pub(super) fn outward(request: &HttpRequest, trusted: &[IpNet]) -> Result<Outwar
     let mut headers = HeaderMap::with_capacity(request.headers().len() + 3);
     for (name, value) in lines() {
         let ours = FORWARDED.contains(&name) && !believed;
-        if ours || stays(name, &named) || matches!(name, "host" | "content-length") {
+        let passes = name == scope && !HOP_BY_HOP.contains(&name);
+        if ours || (stays(name, &named) && !passes) || matches!(name, "host" | "content-length") {
             continue;
         }
         let name = HeaderName::from_bytes(name.as_bytes()).map_err(|_| unfit())?;
         headers.append(name, HeaderValue::from_bytes(value).map_err(|_| unfit())?);
     }
     if let Some(peer) = request.peer_addr() {
-        let before = headers.remove("x-forwarded-for");
-        let mut hops = before.map(|hops| hops.as_bytes().to_vec()).unwrap_or_default();
-        if !hops.is_empty() {
+        // All lines are one list, whoever added which.
+        let mut hops = Vec::new();
+        for line in headers.get_all("x-forwarded-for") {
+            hops.extend_from_slice(line.as_bytes());
             hops.extend_from_slice(b", ");
         }
         hops.extend_from_slice(peer.ip().to_canonical().to_string().as_bytes());
@@ -101,14 +110,17 @@ fn stays(name: &str, named: &HashSet<String>) -> bool {
 
 /// What the lines of `Connection` name: it belongs to this connection, too.
 ///
-/// A client can't have the key or the principal dropped on the way like this.
+/// A client can't have the key, a credential or what a proxy says of it dropped on the way like this.
 fn named_by_connection<'a>(lines: impl Iterator<Item = (&'a str, &'a [u8])>) -> HashSet<String> {
     lines
         .filter(|(name, _)| *name == "connection")
         .flat_map(|(_, value)| value.split(|byte| *byte == b','))
         .map(|token| String::from_utf8_lossy(token.trim_ascii()).to_ascii_lowercase())
         .filter(|token| {
-            !matches!(token.as_str(), "idempotency-key" | "authorization" | "content-type")
+            let token = token.as_str();
+            !matches!(token, "idempotency-key" | "content-type")
+                && !CREDENTIAL_HEADERS.contains(&token)
+                && !FORWARDED.contains(&token)
         })
         .collect()
 }
@@ -127,7 +139,8 @@ mod tests {
     #[test]
     fn what_belongs_to_one_connection_stays_behind() {
         let request = TestRequest::post()
-            .insert_header(("connection", "close, X-Hop"))
+            .insert_header(("connection", "close, X-Hop, Cookie, X-Forwarded-For"))
+            .insert_header(("cookie", "session=1"))
             .insert_header(("x-hop", "1"))
             .insert_header(("te", "trailers"))
             .insert_header(("host", "api.example.com"))
@@ -138,12 +151,13 @@ mod tests {
             .insert_header(("x-forwarded-host", "evil.example"))
             .peer_addr("203.0.113.9:1".parse().expect("an address"))
             .to_http_request();
-        let headers = outward(&request, &[]).expect("it fits").headers;
+        let headers = outward(&request, &[], "authorization").expect("it fits").headers;
         for gone in ["connection", "x-hop", "te", "host"] {
             assert!(!headers.contains_key(gone), "{gone}");
         }
         assert_eq!(texts(&headers, "x-two"), ["a", "b"]);
         assert_eq!(texts(&headers, "idempotency-key"), ["k"]);
+        assert_eq!(texts(&headers, "cookie"), ["session=1"]);
         assert_eq!(texts(&headers, "x-forwarded-for"), ["203.0.113.9"]);
         assert_eq!(texts(&headers, "x-forwarded-host"), ["api.example.com"]);
         assert_eq!(texts(&headers, "x-forwarded-proto"), ["http"]);
@@ -152,14 +166,19 @@ mod tests {
     #[test]
     fn a_trusted_proxy_is_believed_and_added_to() {
         let request = TestRequest::post()
-            .insert_header(("x-forwarded-for", "198.51.100.1"))
+            .insert_header(("connection", "x-tenant, x-forwarded-for"))
+            .insert_header(("x-tenant", "t1"))
+            // What the client wrote, and what the proxy added in a line of its own.
+            .append_header(("x-forwarded-for", "1.2.3.4"))
+            .append_header(("x-forwarded-for", "198.51.100.1"))
             .insert_header(("x-forwarded-proto", "https"))
             .insert_header(("x-forwarded-host", "api.example.com"))
             .peer_addr("10.0.0.1:1".parse().expect("an address"))
             .to_http_request();
         let trusted = ["10.0.0.0/8".parse().expect("a net")];
-        let headers = outward(&request, &trusted).expect("it fits").headers;
-        assert_eq!(texts(&headers, "x-forwarded-for"), ["198.51.100.1, 10.0.0.1"]);
+        let headers = outward(&request, &trusted, "x-tenant").expect("it fits").headers;
+        assert_eq!(texts(&headers, "x-forwarded-for"), ["1.2.3.4, 198.51.100.1, 10.0.0.1"]);
+        assert_eq!(texts(&headers, "x-tenant"), ["t1"]);
         assert_eq!(texts(&headers, "x-forwarded-proto"), ["https"]);
         assert_eq!(texts(&headers, "x-forwarded-host"), ["api.example.com"]);
     }

@@ -9,7 +9,7 @@ use sha2::{Digest, Sha256};
 use tokio::sync::{mpsc, oneshot};
 use tokio::time::Instant;
 
-use super::answer::{Head, Reply};
+use super::answer::{END, Head, Reply};
 use super::upstream::Upstream;
 use super::{Gateway, headers, relay};
 use crate::http::budget::Share;
@@ -20,6 +20,9 @@ use crate::received::Headers;
 /// How long a client waits for its answer to be written down. After that it gets it all the same: it is
 /// the truth, and only a retry may be refused.
 const WRITE_PATIENCE: Duration = Duration::from_millis(2500);
+
+/// How long a client may take to come to the end of a large answer.
+const END_PATIENCE: Duration = Duration::from_secs(30);
 
 /// Pieces of a large answer that may wait for the client.
 const PIECES: usize = 8;
@@ -89,7 +92,12 @@ async fn guarded(
             },
         );
     }
-    drop(pieces);
+    if let Some(pieces) = pieces {
+        let ending = tokio::time::timeout(END_PATIENCE, pieces.send(Ok(END))).await;
+        if !matches!(ending, Ok(Ok(()))) {
+            tracing::debug!("the client of a large answer has gone before its end");
+        }
+    }
     if !is_written {
         match concluding.await {
             Concluded::Stands => tracing::info!("the end of a run was written down late"),
@@ -106,7 +114,7 @@ async fn call(
     reply: &mut Option<oneshot::Sender<Reply>>,
     keep_max: usize,
 ) -> (Ended, Unsaid) {
-    let deadline = Instant::now() + upstream.timeout;
+    let mut deadline = Instant::now() + upstream.timeout;
     let mut unsaid = |ended, problem| {
         (ended, Unsaid { reply: reply.take(), whole: Some(Reply::Problem(problem)), pieces: None })
     };
@@ -142,16 +150,19 @@ async fn call(
                     _ => ("the answer did not end in time", timed_out()),
                 };
                 let whole = Some(Reply::Problem(problem));
-                let mut pieces = large.map(|large| large.pieces);
-                if let Some(pieces) = pieces.take() {
-                    say(&pieces, Err(std::io::Error::other(why))).await;
+                if let Some(mut large) = large {
+                    large.say(Err(std::io::Error::other(why))).await;
                 }
                 let ended = Ended::Unknown(why.to_owned());
-                return (ended, Unsaid { reply: reply.take(), whole, pieces });
+                return (ended, Unsaid { reply: reply.take(), whole, pieces: None });
             }
         };
+        if piece.is_empty() {
+            continue;
+        }
         if let Some(large) = &mut large {
-            large.take(piece).await;
+            // The time for which the client let us wait is not the service's.
+            deadline += large.take(piece).await;
         } else if body.len() + piece.len() <= keep_max {
             body.extend_from_slice(&piece);
         } else {
@@ -160,9 +171,14 @@ async fn call(
             if let Some(reply) = reply.take() {
                 tell(reply, Reply::Pieces(head, receiver));
             }
-            let mut begun = Large { pieces, hash: Sha256::new(), bytes: 0 };
-            begun.take(std::mem::take(&mut body).freeze()).await;
-            begun.take(piece).await;
+            let mut begun = Large {
+                pieces: Some(pieces),
+                hash: Sha256::new(),
+                bytes: 0,
+                patience: upstream.timeout,
+            };
+            deadline += begun.take(std::mem::take(&mut body).freeze()).await;
+            deadline += begun.take(piece).await;
             large = Some(begun);
         }
     }
@@ -171,9 +187,9 @@ async fn call(
         lines.push(name, value);
     }
     let (body, whole, pieces) = match large {
-        Some(Large { pieces, hash, bytes }) => {
+        Some(Large { pieces, hash, bytes, .. }) => {
             let sha256 = hex::encode(hash.finalize());
-            (AnswerBody::TooLarge { bytes, sha256 }, None, Some(pieces))
+            (AnswerBody::TooLarge { bytes, sha256 }, None, pieces)
         }
         None => {
             let body = body.freeze();
@@ -185,28 +201,40 @@ async fn call(
     (ended, Unsaid { reply: reply.take(), whole, pieces })
 }
 
-/// An answer that is too large to keep.
+/// An answer that is too large to keep: to the client piece by piece, and to its hash.
 struct Large {
-    pieces: mpsc::Sender<Result<Bytes, std::io::Error>>,
+    /// `None` once the client has gone, or has not read for too long.
+    pieces: Option<mpsc::Sender<Result<Bytes, std::io::Error>>>,
     hash: Sha256,
     bytes: u64,
+    /// How long the client may still let us wait, in all. It never decides how the run ended.
+    patience: Duration,
 }
 
 impl Large {
-    async fn take(&mut self, piece: Bytes) {
+    /// Takes a piece, and says how long the client let us wait.
+    async fn take(&mut self, piece: Bytes) -> Duration {
         self.hash.update(&piece);
         self.bytes += piece.len() as u64;
-        say(&self.pieces, Ok(piece)).await;
+        self.say(Ok(piece)).await
     }
-}
 
-/// A client that has gone doesn't end a run.
-async fn say(
-    pieces: &mpsc::Sender<Result<Bytes, std::io::Error>>,
-    piece: Result<Bytes, std::io::Error>,
-) {
-    if pieces.send(piece).await.is_err() {
-        tracing::trace!("the client of a large answer has gone");
+    async fn say(&mut self, piece: Result<Bytes, std::io::Error>) -> Duration {
+        let Some(pieces) = &self.pieces else { return Duration::ZERO };
+        let begun = Instant::now();
+        match tokio::time::timeout(self.patience, pieces.send(piece)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(_)) => self.pieces = None,
+            Err(_) => {
+                tracing::info!(
+                    "a client did not read its answer: it is cut off, and the run goes on"
+                );
+                self.pieces = None;
+            }
+        }
+        let waited = begun.elapsed();
+        self.patience = self.patience.saturating_sub(waited);
+        waited
     }
 }
 

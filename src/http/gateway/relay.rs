@@ -9,7 +9,7 @@ use futures::StreamExt;
 use reqwest::header::HeaderValue;
 use tokio::sync::{mpsc, oneshot};
 
-use super::answer::{Head, Reply};
+use super::answer::{END, Head, Reply};
 use super::upstream::Upstream;
 use super::{Gateway, headers, protected};
 
@@ -100,8 +100,13 @@ async fn pass(
             () = pieces.closed() => return,
         };
         let piece = match next {
+            Ok(Ok(Some(piece))) if piece.is_empty() => continue,
             Ok(Ok(Some(piece))) => Ok(piece),
-            Ok(Ok(None)) => return,
+            Ok(Ok(None)) => {
+                // Nobody there any more is no fault.
+                pieces.send(Ok(END)).await.unwrap_or_default();
+                return;
+            }
             Ok(Err(error)) => Err(io::Error::other(error.to_string())),
             Err(_) => Err(io::Error::new(io::ErrorKind::TimedOut, "the service fell silent")),
         };

@@ -32,7 +32,7 @@ impl Upstream {
                 .retry(reqwest::retry::never())
                 .no_proxy()
                 .referer(false)
-                .connect_timeout(CONNECT_TIMEOUT.min(timeout))
+                .connect_timeout(CONNECT_TIMEOUT.min(timeout / 2))
                 .pool_idle_timeout(IDLE_MAX)
                 .pool_max_idle_per_host(idle);
             if url.scheme() == "http" {

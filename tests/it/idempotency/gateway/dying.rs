@@ -98,3 +98,33 @@ async fn with_the_database_dead_the_service_is_not_called() {
     .await;
     assert_eq!(service.count(), 2);
 }
+
+both_databases!(a_client_that_does_not_read_decides_nothing, |db| async move {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    const BYTES: usize = 48 << 20;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = format!("http://{}", listener.local_addr().unwrap());
+    let table = format!(
+        "[gateways.pay]\npath = \"/events\"\nupstream = {upstream:?}\ntimeout = \"2s\"\nmax_answer = \"1 KiB\"\n"
+    );
+    let daemon = DaemonPlan::on(&db).toml(&table).start().await;
+    let mut client = tokio::net::TcpStream::connect(daemon.public()).await.unwrap();
+    let request = b"POST /events HTTP/1.1\r\nhost: x\r\nauthorization: Bearer a\r\nidempotency-key: k\r\ncontent-length: 0\r\n\r\n";
+    client.write_all(request).await.unwrap();
+    let (mut service, _) = within(PATIENCE, "a call", listener.accept()).await.unwrap();
+    let mut asked = Vec::new();
+    while !asked.windows(4).any(|it| it == b"\r\n\r\n") {
+        assert_ne!(service.read_buf(&mut asked).await.unwrap(), 0);
+    }
+    let head = format!("HTTP/1.1 200 OK\r\ncontent-length: {BYTES}\r\n\r\n");
+    service.write_all(head.as_bytes()).await.unwrap();
+    within(PATIENCE, "the whole answer to be taken", service.write_all(&vec![b'x'; BYTES]))
+        .await
+        .unwrap();
+    eventually(PATIENCE, "the run to be written down", || async {
+        let done = "SELECT count(*) FROM idempotency_key WHERE status = 'completed' AND response_status = 200";
+        (db.number(done).await == 1).then_some(())
+    })
+    .await;
+    drop(client);
+});
