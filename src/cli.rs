@@ -178,7 +178,6 @@ mod tests {
             ("event export 1", "2: `hookonce event export` is not built yet"),
             ("event redact 1", "2: `hookonce event redact` is not built yet"),
             ("event list --where x", "2: `--where` is not built yet"),
-            ("cleanup --print-pg-cron", "2: `--print-pg-cron` is not built yet"),
             (
                 "delivry list",
                 "2: there is no `hookonce delivry`; did you mean `delivery`? See `hookonce --help`",

@@ -18,6 +18,7 @@ use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
 mod idempotency;
 pub mod names;
+mod upkeep;
 
 use names::{DESCRIPTIONS, Kind, ROWS_BUCKETS, SECONDS_BUCKETS};
 
@@ -119,7 +120,7 @@ impl Metrics {
         };
         let recorder = builder.build_recorder();
         let handle = recorder.handle();
-        for (name, kind, unit, text) in DESCRIPTIONS {
+        for &(name, kind, unit, text) in DESCRIPTIONS {
             match kind {
                 Kind::Counter => recorder.describe_counter(name.into(), unit, text.into()),
                 Kind::Gauge => recorder.describe_gauge(name.into(), unit, text.into()),
@@ -258,26 +259,6 @@ impl Metrics {
     /// A worker settled or renewed under a lease that somebody else has by now.
     pub fn fenced(&self) {
         self.0.fenced.increment(1);
-    }
-
-    /// Counts rows that a cleanup deleted from one table.
-    pub fn cleanup_rows(&self, table: &'static str, rows: u64) {
-        self.counter(names::CLEANUP_ROWS, &[("table", table)]).increment(rows);
-    }
-
-    /// A cleanup ended well, now.
-    pub fn cleanup_succeeded(&self) {
-        self.0.cleanup_success.set(unix_seconds(SystemTime::now()));
-    }
-
-    /// Sets a table's size: rows (an estimate on PostgreSQL) and bytes on disk, where known.
-    pub fn table(&self, table: &'static str, rows: Option<u64>, bytes: Option<u64>) {
-        if let Some(rows) = rows {
-            self.gauge(names::TABLE_ROWS, &[("table", table)]).set(to_f64(rows));
-        }
-        if let Some(bytes) = bytes {
-            self.gauge(names::TABLE_BYTES, &[("table", table)]).set(to_f64(bytes));
-        }
     }
 
     /// Sets which config is running: 1 at start, one more for each reload.

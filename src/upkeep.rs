@@ -4,7 +4,7 @@
 //! or drop, and it knows nothing of other replicas. What makes a chore run once is a row in
 //! `upkeep_run`, claimed like a lease in database time.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use chrono::NaiveTime;
@@ -20,6 +20,7 @@ use crate::store::{Retention, Store};
 
 pub mod cleanup;
 mod gauge;
+mod lateness;
 pub mod rescue;
 pub mod schedule;
 
@@ -66,6 +67,25 @@ pub struct UpkeepParts {
     pub metrics: Metrics,
     /// Names this replica in `upkeep_run.worker`.
     pub id: String,
+    /// Told, every minute, what an operator should know of cleanup; `None` when all is well.
+    pub tell: Tell,
+}
+
+/// Takes a line for the operator.
+#[derive(Clone)]
+pub struct Tell(pub Arc<dyn Fn(Option<String>) + Send + Sync>);
+
+impl Default for Tell {
+    /// Nobody listens.
+    fn default() -> Self {
+        Self(Arc::new(|_| ()))
+    }
+}
+
+impl std::fmt::Debug for Tell {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Tell")
+    }
 }
 
 /// The chores could not be scheduled.
@@ -105,6 +125,10 @@ pub async fn start(
     tracker.spawn(every(SIZES_EVERY, stop.clone(), {
         let parts = Arc::clone(&parts);
         move || gauge::sizes(Arc::clone(&parts))
+    }));
+    tracker.spawn(every(SIZES_EVERY, stop.clone(), {
+        let (parts, since) = (Arc::clone(&parts), Arc::new(OnceLock::new()));
+        move || gauge::cleanup(Arc::clone(&parts), Arc::clone(&since))
     }));
     tracker.spawn(async move {
         stop.cancelled().await;

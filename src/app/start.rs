@@ -22,7 +22,7 @@ use crate::retry::RetryPolicy;
 use crate::source::Sources;
 use crate::store::Store;
 use crate::upkeep::cleanup::{self, Cleanup};
-use crate::upkeep::{UpkeepParts, schedule};
+use crate::upkeep::{Tell, UpkeepParts, schedule};
 use crate::worker::{self, WorkerParts, WorkerStop};
 
 /// What the rooms of one app share.
@@ -214,6 +214,10 @@ fn upkeep_parts(
         wake: Arc::clone(&shared.wake),
         metrics: shared.metrics.clone(),
         id: shared.id.clone(),
+        tell: Tell(Arc::new({
+            let readiness = shared.readiness.clone();
+            move |detail| readiness.set_detail(detail)
+        })),
     }
 }
 

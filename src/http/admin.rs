@@ -110,7 +110,7 @@ type Answered = Result<HttpResponse, Problem>;
 
 /// The route table. A scope with the guard around it; the probes stand outside of it.
 pub(super) fn routes(config: &mut web::ServiceConfig) {
-    config.configure(probe::routes).service(
+    config.configure(probe::detailed_routes).service(
         web::scope("")
             .wrap(from_fn(auth::guard))
             .service(get("/metrics").route(web::get().to(metrics)))

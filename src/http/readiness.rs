@@ -1,7 +1,7 @@
 //! What the probes say, and the clock's error: a few figures that chores set and requests read.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use chrono::TimeDelta;
 
@@ -13,6 +13,8 @@ pub struct Readiness(Arc<Flags>);
 struct Flags {
     writable: AtomicBool,
     draining: AtomicBool,
+    /// What an operator should know although we are ready.
+    detail: RwLock<Option<String>>,
 }
 
 impl Readiness {
@@ -30,6 +32,17 @@ impl Readiness {
     /// We shut down: tell the balancer. Requests that come all the same are still served.
     pub fn drain(&self) {
         self.0.draining.store(true, Ordering::Relaxed);
+    }
+
+    /// What an operator should know although requests are welcome; it never changes the answer's status.
+    pub fn set_detail(&self, detail: Option<String>) {
+        *self.0.detail.write().unwrap_or_else(PoisonError::into_inner) = detail;
+    }
+
+    /// What was set last by [`Readiness::set_detail`].
+    #[must_use]
+    pub fn detail(&self) -> Option<String> {
+        self.0.detail.read().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
     /// Why we are not ready; `None` when we are.

@@ -12,12 +12,12 @@ use actix_web::{HttpRequest, HttpResponse, web};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::TcpStream;
 
+use super::AdminSettings;
 use super::auth::{self, Door};
 use super::body::{self, Limits};
 use super::budget::Budget;
 use super::listen::{self, Stopper};
 use super::problem::Problem;
-use super::{AdminSettings, Readiness, probe};
 use crate::metric::Metrics;
 use crate::secret::Secret;
 
@@ -312,30 +312,6 @@ async fn a_graceful_stop_finishes_what_was_begun_and_closes_the_port() {
     assert!(until_closed(&mut begun).await.ends_with("\r\n\r\nok"));
     tokio::time::timeout(PATIENCE, stopping).await.expect("in time").expect("a stop");
     assert!(TcpStream::connect(echo.address).await.is_err());
-}
-
-#[tokio::test(flavor = "multi_thread")]
-async fn probes_tell_whether_new_requests_are_welcome() {
-    let readiness = Readiness::new();
-    let shared = web::Data::new(readiness.clone());
-    let server = Echo::serve(move |config| {
-        config.app_data(shared.clone()).configure(probe::routes);
-    });
-    let ask = async |line: &str| {
-        let head = format!("{line} HTTP/1.1\r\nhost: h\r\nconnection: close\r\n\r\n");
-        server.send(head.as_bytes()).await
-    };
-    assert_eq!(status(&ask("GET /livez").await), 200);
-    assert_eq!(status(&ask("GET /readyz").await), 503);
-    readiness.set_writable(true);
-    assert!(ask("GET /readyz").await.ends_with("\r\n\r\nok\n"));
-    assert_eq!(status(&ask("HEAD /readyz").await), 200);
-    readiness.drain();
-    assert!(ask("GET /readyz").await.ends_with("\r\n\r\nshutting down"));
-    assert_eq!(status(&ask("GET /livez").await), 200);
-    let refused = ask("POST /livez").await;
-    assert_eq!(status(&refused), 405);
-    assert!(refused.to_ascii_lowercase().contains("allow: get, head"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -36,6 +36,10 @@ pub const LEASE_FENCED: &str = "hookonce_lease_fenced_total";
 pub const CLEANUP_ROWS: &str = "hookonce_cleanup_rows_total";
 /// When cleanup last ended well.
 pub const CLEANUP_LAST_SUCCESS: &str = "hookonce_cleanup_last_success_timestamp_seconds";
+/// How long a strike of cleanup's schedule has waited for a run.
+pub const CLEANUP_OVERDUE: &str = "hookonce_cleanup_overdue_seconds";
+/// Rows that have expired and are still there.
+pub const EXPIRED_ROWS: &str = "hookonce_expired_rows";
 /// Rows of a table.
 pub const TABLE_ROWS: &str = "hookonce_table_rows";
 /// Bytes of a table.
@@ -69,7 +73,7 @@ pub(super) enum Kind {
 }
 
 /// Name, type, unit and help line of every figure.
-pub(super) const DESCRIPTIONS: [(&str, Kind, Option<Unit>, &str); 25] = [
+pub(super) const DESCRIPTIONS: &[(&str, Kind, Option<Unit>, &str)] = &[
     (INTAKE, Kind::Counter, None, "Requests to the public listener, by source and outcome."),
     (EVENTS, Kind::Counter, None, "Events that came, by what became of each; a batch has many."),
     (
@@ -111,6 +115,18 @@ pub(super) const DESCRIPTIONS: [(&str, Kind, Option<Unit>, &str); 25] = [
         Kind::Gauge,
         Some(Unit::Seconds),
         "Unix time of the last cleanup that ended well; 0 before the first.",
+    ),
+    (
+        CLEANUP_OVERDUE,
+        Kind::Gauge,
+        Some(Unit::Seconds),
+        "How long a strike of cleanup's schedule has waited for a run that ended well; 0 when none waits.",
+    ),
+    (
+        EXPIRED_ROWS,
+        Kind::Gauge,
+        Some(Unit::Count),
+        "Rows that have expired and are still there, counted up to 100,000; some wait for open or dead deliveries.",
     ),
     (
         IDEMPOTENCY,

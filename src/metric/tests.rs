@@ -1,5 +1,7 @@
 //! What Prometheus is shown.
 
+use chrono::Utc;
+
 use super::*;
 
 fn name(text: &str) -> Name {
@@ -32,7 +34,9 @@ fn every_figure_of_the_contract_can_be_fed_and_has_a_help_line() {
     metrics.backlog(&handler, Backlog { pending: 3, oldest: Duration::from_secs(9), dead: 1 });
     metrics.fenced();
     metrics.cleanup_rows("event", 7);
-    metrics.cleanup_succeeded();
+    metrics.cleanup_succeeded(Utc::now());
+    metrics.cleanup_overdue(Duration::from_secs(61));
+    metrics.expired("event", 7);
     metrics.table("event", Some(5), Some(4096));
     metrics.config_generation(1);
     metrics.invariant_violated();

@@ -9,7 +9,7 @@ use super::connect::Database;
 use super::error::StoreError;
 use super::{Retention, Store, Swept};
 
-mod postgres;
+pub(super) mod postgres;
 mod sqlite;
 
 pub use sqlite::{DELETE_EVENTS_SQLITE, DOOMED_SQLITE};

@@ -4,10 +4,10 @@ use std::time::Duration;
 
 use entity::Name;
 
-use super::Store;
 use super::connect::{Database, Postgres, Sqlite};
 use super::error::StoreError;
-use super::row::{get, json_list};
+use super::row::{get, json_list, seconds};
+use super::{Retention, Store};
 
 /// Past this many, a handler's backlog is counted no further: the figure is for an alarm.
 const BACKLOG_MAX: i64 = 1_000_000;
@@ -42,6 +42,26 @@ const ROWS_SQLITE: &str =
 
 const BYTES_SQLITE: &str =
     "SELECT page_count * page_size FROM pragma_page_count(), pragma_page_size()";
+
+/// Past this many, expired rows are counted no further.
+const EXPIRED_MAX: i64 = 100_000;
+
+const EXPIRED_POSTGRES: &str = "SELECT
+    (SELECT count(*) FROM (SELECT 1 FROM event WHERE expires_at <= (SELECT clock_timestamp()) LIMIT $1) AS e) AS event,
+    (SELECT count(*) FROM (SELECT 1 FROM event_body WHERE expires_at <= (SELECT clock_timestamp()) LIMIT $1) AS b) AS event_body,
+    (SELECT count(*) FROM (SELECT 1 FROM rejection
+        WHERE received_at <= (SELECT clock_timestamp()) - make_interval(secs => $2) LIMIT $1) AS r) AS rejection,
+    (SELECT count(*) FROM (SELECT 1 FROM idempotency_key WHERE expires_at <= (SELECT clock_timestamp()) LIMIT $1) AS k) AS idempotency_key";
+
+const EXPIRED_SQLITE: &str = "SELECT
+    (SELECT count(*) FROM (SELECT 1 FROM event WHERE expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') LIMIT ?1)) AS event,
+    (SELECT count(*) FROM (SELECT 1 FROM event_body WHERE expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') LIMIT ?1)) AS event_body,
+    (SELECT count(*) FROM (SELECT 1 FROM rejection
+        WHERE received_at <= strftime('%Y-%m-%d %H:%M:%f', 'now', '-' || ?2 || ' seconds') LIMIT ?1)) AS rejection,
+    (SELECT count(*) FROM (SELECT 1 FROM idempotency_key WHERE expires_at <= strftime('%Y-%m-%d %H:%M:%f', 'now') LIMIT ?1)) AS idempotency_key";
+
+/// Tables that cleanup empties by their own clocks.
+const EXPIRING: [&str; 4] = ["event", "event_body", "rejection", "idempotency_key"];
 
 /// How much waits for a handler.
 #[derive(Debug, Clone)]
@@ -112,6 +132,28 @@ impl Store {
         .await
     }
 
+    /// How many rows have expired and are still there, by table; each counted up to 100,000. Those of
+    /// events include what waits for an open or a dead delivery.
+    pub async fn expired_left(
+        &self,
+        retention: Retention,
+    ) -> Result<Vec<(&'static str, u64)>, StoreError> {
+        let age = seconds(retention.rejections);
+        self.detached(move |database| async move {
+            match &*database {
+                Database::Postgres(postgres) => {
+                    let query = sqlx::query(EXPIRED_POSTGRES).bind(EXPIRED_MAX).bind(age);
+                    left(&query.fetch_one(&postgres.shared).await?)
+                }
+                Database::Sqlite(sqlite) => {
+                    let query = sqlx::query(EXPIRED_SQLITE).bind(EXPIRED_MAX).bind(age);
+                    left(&query.fetch_one(&sqlite.readers).await?)
+                }
+            }
+        })
+        .await
+    }
+
     /// How large the tables are. Reads statistics on PostgreSQL; counts on SQLite.
     pub async fn table_sizes(&self) -> Result<Vec<TableSize>, StoreError> {
         self.detached(|database| async move {
@@ -122,6 +164,18 @@ impl Store {
         })
         .await
     }
+}
+
+/// The counts of [`EXPIRING`].
+fn left<R: sqlx::Row>(row: &R) -> Result<Vec<(&'static str, u64)>, StoreError>
+where
+    i64: sqlx::Type<R::Database> + for<'r> sqlx::Decode<'r, R::Database>,
+    for<'i> &'i str: sqlx::ColumnIndex<R>,
+{
+    EXPIRING
+        .into_iter()
+        .map(|table| Ok((table, u64::try_from(get::<_, i64>(row, table)?).unwrap_or(0))))
+        .collect()
 }
 
 fn backlog(handler: &str, pending: i64, dead: i64, oldest: f64) -> Result<Backlog, StoreError> {

@@ -19,7 +19,7 @@ mod browse;
 mod claim;
 mod model;
 mod read;
-mod sweep;
+pub(super) mod sweep;
 mod transaction;
 
 pub use browse::{KeyFilter, KeyItem};

@@ -22,7 +22,7 @@ const INSERT_POSTGRES: &str = "INSERT INTO rejection (id, source, code, detail, 
 const INSERT_SQLITE: &str = "INSERT INTO rejection (id, source, code, detail, received_at, arrived_at, peer, method, target, headers, body, size)
      VALUES (?1, ?2, ?3, ?4, strftime('%Y-%m-%d %H:%M:%f', 'now'), ?5, ?6, ?7, ?8, ?9, ?10, ?11)";
 
-const TRIM_POSTGRES: &str = "DELETE FROM rejection WHERE id IN (
+pub(super) const TRIM_POSTGRES: &str = "DELETE FROM rejection WHERE id IN (
     SELECT id FROM (SELECT id, sum(size) OVER (ORDER BY id DESC) AS kept FROM rejection WHERE source = $1) AS ring
      WHERE kept > $2)";
 

@@ -13,11 +13,15 @@ use super::error::StoreError;
 use super::row::seconds;
 use super::{Store, Swept};
 
-const LOSE_POSTGRES: &str =
+pub(super) const LOSE_POSTGRES: &str =
     "UPDATE upkeep_run SET finished_at = clock_timestamp(), outcome = 'lost'
      WHERE chore = $1 AND finished_at IS NULL AND lease_until <= clock_timestamp()";
 
-const BEGIN_POSTGRES: &str =
+/// Runs are kept for a quarter of a year.
+pub(super) const FORGET_POSTGRES: &str = "DELETE FROM upkeep_run
+     WHERE chore = $1 AND finished_at < clock_timestamp() - interval '90 days'";
+
+pub(super) const BEGIN_POSTGRES: &str =
     "INSERT INTO upkeep_run (id, chore, worker, started_at, lease_until, outcome)
     SELECT $1, $2, $3, clock_timestamp(), clock_timestamp() + make_interval(secs => $4), 'running'
      WHERE $5::timestamptz IS NULL
@@ -28,21 +32,24 @@ const BEGIN_POSTGRES: &str =
 /// Takes a claim back whose strike another replica had begun *and* finished after BEGIN_POSTGRES took
 /// its snapshot: there it was not to be seen, and being finished it was no conflict either. The other
 /// one never withdraws in its turn, since ours could begin only after it had finished.
-const WITHDRAW_POSTGRES: &str = "DELETE FROM upkeep_run
+pub(super) const WITHDRAW_POSTGRES: &str = "DELETE FROM upkeep_run
      WHERE id = $1 AND EXISTS (SELECT 1 FROM upkeep_run other
                                 WHERE other.chore = $2 AND other.started_at >= $3 AND other.id <> $1
                                   AND other.outcome NOT IN ('failed', 'lost'))";
 
-const RENEW_POSTGRES: &str = "UPDATE upkeep_run
+pub(super) const RENEW_POSTGRES: &str = "UPDATE upkeep_run
        SET lease_until = clock_timestamp() + make_interval(secs => $2), events = $3, bodies = $4, rejections = $5
      WHERE id = $1 AND finished_at IS NULL";
 
-const FINISH_POSTGRES: &str = "UPDATE upkeep_run
+pub(super) const FINISH_POSTGRES: &str = "UPDATE upkeep_run
        SET finished_at = clock_timestamp(), outcome = $2, events = $3, bodies = $4, rejections = $5, error = $6
      WHERE id = $1 AND finished_at IS NULL";
 
 const LOSE_SQLITE: &str = "UPDATE upkeep_run SET finished_at = strftime('%Y-%m-%d %H:%M:%f', 'now'), outcome = 'lost'
      WHERE chore = ?1 AND finished_at IS NULL AND lease_until <= strftime('%Y-%m-%d %H:%M:%f', 'now')";
+
+const FORGET_SQLITE: &str = "DELETE FROM upkeep_run
+     WHERE chore = ?1 AND finished_at < strftime('%Y-%m-%d %H:%M:%f', 'now', '-90 days')";
 
 const BEGIN_SQLITE: &str = "INSERT INTO upkeep_run (id, chore, worker, started_at, lease_until, outcome)
     SELECT ?1, ?2, ?3, strftime('%Y-%m-%d %H:%M:%f', 'now'), strftime('%Y-%m-%d %H:%M:%f', 'now', ?4 || ' seconds'), 'running'
@@ -73,7 +80,7 @@ pub enum RunEnd {
 impl Store {
     /// Claims a chore for `worker`. `None` when another replica runs it, or when a run began at or
     /// after `slot`, the moment at which the schedule last struck. A run whose lease lapsed is
-    /// marked lost first.
+    /// marked lost first, and runs of a quarter of a year ago are forgotten.
     pub async fn begin_run(
         &self,
         chore: &'static str,
@@ -87,7 +94,9 @@ impl Store {
             .detached(move |database| async move {
                 match &*database {
                     Database::Postgres(postgres) => {
-                        sqlx::query(LOSE_POSTGRES).bind(chore).execute(&postgres.shared).await?;
+                        for statement in [LOSE_POSTGRES, FORGET_POSTGRES] {
+                            sqlx::query(statement).bind(chore).execute(&postgres.shared).await?;
+                        }
                         let begun = sqlx::query(BEGIN_POSTGRES)
                             .bind(id)
                             .bind(chore)
@@ -108,7 +117,9 @@ impl Store {
                         Ok(begun - withdrawn)
                     }
                     Database::Sqlite(sqlite) => {
-                        sqlx::query(LOSE_SQLITE).bind(chore).execute(&sqlite.writer).await?;
+                        for statement in [LOSE_SQLITE, FORGET_SQLITE] {
+                            sqlx::query(statement).bind(chore).execute(&sqlite.writer).await?;
+                        }
                         Ok(sqlx::query(BEGIN_SQLITE)
                             .bind(id)
                             .bind(chore)

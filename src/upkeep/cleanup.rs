@@ -117,7 +117,7 @@ impl Cleanup<'_> {
         self.store.finish_run(run, end, swept).await?;
         let more = done?;
         if let Some(metrics) = self.metrics {
-            metrics.cleanup_succeeded();
+            metrics.cleanup_succeeded(Utc::now());
         }
         tracing::info!(
             cleanup.events = swept.events,

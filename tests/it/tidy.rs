@@ -3,6 +3,7 @@
 //! Each check is a function from texts to faults, and has a test that feeds it a bad sample: a check that
 //! can't fail keeps nothing.
 
+mod alerts;
 mod code;
 mod dependencies;
 mod floors;

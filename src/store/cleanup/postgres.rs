@@ -9,16 +9,18 @@ use crate::store::row::{get, seconds};
 use crate::store::{Retention, Swept};
 
 /// Deletes a batch of expired events.
-const SWEEP_EVENTS_POSTGRES: &str = include_str!("../sql/sweep_events.postgres.sql");
+pub(in crate::store) const SWEEP_EVENTS_POSTGRES: &str =
+    include_str!("../sql/sweep_events.postgres.sql");
 /// Deletes a batch of expired bodies.
-const SWEEP_BODIES_POSTGRES: &str = include_str!("../sql/sweep_bodies.postgres.sql");
+pub(in crate::store) const SWEEP_BODIES_POSTGRES: &str =
+    include_str!("../sql/sweep_bodies.postgres.sql");
 
-const SWEEP_REJECTIONS: &str = "WITH doomed AS MATERIALIZED (
+pub(in crate::store) const SWEEP_REJECTIONS: &str = "WITH doomed AS MATERIALIZED (
         SELECT id FROM rejection WHERE received_at <= (SELECT clock_timestamp()) - make_interval(secs => $1)
          ORDER BY received_at, id LIMIT $2 FOR UPDATE SKIP LOCKED)
     DELETE FROM rejection USING doomed WHERE rejection.id = doomed.id";
 
-const FIRST_EXPIRED: &str = "SELECT expires_at, id FROM event
+pub(in crate::store) const FIRST_EXPIRED: &str = "SELECT expires_at, id FROM event
      WHERE expires_at <= (SELECT clock_timestamp()) AND (expires_at, id) > ($1, $2)
      ORDER BY expires_at, id LIMIT 1";
 

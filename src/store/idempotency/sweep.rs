@@ -4,7 +4,8 @@ use crate::store::Store;
 use crate::store::connect::Database;
 use crate::store::error::StoreError;
 
-const SWEEP_KEYS_POSTGRES: &str = include_str!("../sql/key_sweep.postgres.sql");
+pub(in crate::store) const SWEEP_KEYS_POSTGRES: &str =
+    include_str!("../sql/key_sweep.postgres.sql");
 
 /// Deletes a batch on SQLite. Public for the plan tests.
 pub const SWEEP_KEYS_SQLITE: &str = "DELETE FROM idempotency_key WHERE rowid IN (

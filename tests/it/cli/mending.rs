@@ -143,6 +143,30 @@ both_databases!(cleanup_says_what_it_would_delete_and_deletes_it_when_told, |db|
     daemon.sender().send(STRIPE, &stripe().event("evt_1", "invoice.paid")).await.assert_accepted();
 });
 
+both_databases!(cleanup_prints_the_job_for_pg_cron, |db| async move {
+    let daemon = DaemonPlan::on(&db)
+        .source(&stripe())
+        .toml("[cleanup]\nschedule = \"@hourly\"\nwindow = \"01:00-05:00\"\n")
+        .place();
+    let said = daemon.run(&["cleanup", "--print-pg-cron"]).await;
+    match db.kind() {
+        Kind::Sqlite => said.code(2).says("pg_cron runs inside PostgreSQL"),
+        Kind::Postgres => said.code(0),
+    };
+    if db.kind() == Kind::Sqlite {
+        return;
+    }
+    let script = said.text();
+    for part in [
+        "'0 * * * *', 'CALL hookonce_cleanup()'",
+        "ARRAY['stripe']::text[]",
+        "'01:00:00'",
+        "'05:00:00'",
+    ] {
+        assert!(script.contains(part), "{part} is not in:\n{script}");
+    }
+});
+
 both_databases!(rejections_are_listed_shown_and_readmitted, |db| async move {
     let daemon = with_three_events(&db).await;
     let late = stripe().at(chrono::Utc::now().timestamp() - 3600).event("evt_late", "x");

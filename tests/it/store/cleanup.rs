@@ -29,7 +29,7 @@ pub fn settings() -> CleanupSettings {
     }
 }
 
-async fn expire(db: &TestDatabase, table: &str, condition: &str) {
+pub async fn expire(db: &TestDatabase, table: &str, condition: &str) {
     let past = match db.kind() {
         Kind::Postgres => "clock_timestamp() - interval '1 minute'",
         Kind::Sqlite => "strftime('%Y-%m-%d %H:%M:%f', 'now', '-60 seconds')",
@@ -67,7 +67,13 @@ both_databases!(only_expired_keys_go_with_all_that_hangs_on_them, |db| async mov
     expire(&db, "event", "event_id LIKE 'old%'").await;
     let before = store.expired(RETENTION).await.unwrap();
     assert_eq!(before, Swept { events: 25, ..Swept::default() });
+    let left = async || store.expired_left(RETENTION).await.unwrap();
+    assert_eq!(
+        left().await,
+        [("event", 25), ("event_body", 0), ("rejection", 0), ("idempotency_key", 0)]
+    );
     assert_eq!(clean(&store).await, Swept { events: 25, ..Swept::default() });
+    assert_eq!(left().await[0], ("event", 0));
     for table in ["event", "event_body", "delivery", "attempt"] {
         assert_eq!(db.number(&format!("SELECT count(*) FROM {table}")).await, 5, "{table}");
     }

@@ -197,6 +197,7 @@ async fn what_was_handled_while_the_database_was_away_is_settled_and_not_handled
         wake: Arc::clone(&wake),
         metrics: metrics.clone(),
         id: "w".to_owned(),
+        tell: hookonce::upkeep::Tell::default(),
     };
     let (chores, stop) = (TaskTracker::new(), CancellationToken::new());
     hookonce::upkeep::start(upkeep, &chores, stop.clone()).await.unwrap();

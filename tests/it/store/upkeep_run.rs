@@ -6,6 +6,7 @@ use hookonce::store::Swept;
 use hookonce::store::upkeep_run::RunEnd;
 
 use crate::both_databases;
+use crate::support::Kind;
 
 const LEASE: Duration = Duration::from_secs(60);
 
@@ -52,4 +53,20 @@ both_databases!(the_probe_tells_the_databases_time_and_that_it_takes_writes, |db
     assert!(probe.writable);
     let skew = (chrono::Utc::now() - probe.now).num_seconds().abs();
     assert!(skew < 60, "{skew}");
+});
+
+both_databases!(runs_of_a_quarter_of_a_year_ago_are_forgotten, |db| async move {
+    let store = db.store().await;
+    for _ in 0..2 {
+        let run = store.begin_run("cleanup", "w", LEASE, None).await.unwrap().unwrap();
+        store.finish_run(run, RunEnd::Done, Swept::default()).await.unwrap();
+    }
+    let old = match db.kind() {
+        Kind::Postgres => "clock_timestamp() - interval '91 days'",
+        Kind::Sqlite => "strftime('%Y-%m-%d %H:%M:%f', 'now', '-91 days')",
+    };
+    let first = "(SELECT min(started_at) FROM upkeep_run)";
+    db.run(&format!("UPDATE upkeep_run SET finished_at = {old} WHERE started_at = {first}")).await;
+    store.begin_run("cleanup", "w", LEASE, None).await.unwrap().unwrap();
+    assert_eq!(db.number("SELECT count(*) FROM upkeep_run").await, 2, "the young one and this one");
 });
