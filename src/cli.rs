@@ -30,6 +30,7 @@ mod rejection;
 mod send;
 mod serve;
 mod source;
+mod stats;
 mod unbuilt;
 mod verify;
 
@@ -86,6 +87,8 @@ enum Verb {
     /// Idempotency keys of gateways, and giving one back.
     #[command(subcommand)]
     Idempotency(idempotency::Verb),
+    /// What came, what became of it, and what is kept.
+    Stats(stats::Args),
     /// Delete what has expired, now.
     Cleanup(cleanup::Args),
     /// The config as it is used, or its JSON Schema.
@@ -138,6 +141,7 @@ async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Source(verb) => source::run(verb, global, output).await,
         Verb::Handler(verb) => handler::run(verb, global, output).await,
         Verb::Idempotency(verb) => idempotency::run(verb, global, output).await,
+        Verb::Stats(args) => stats::run(args, global, output).await,
         Verb::Cleanup(args) => cleanup::run(args, global, output).await,
         Verb::Config(verb) => config::run(verb, global, output),
         Verb::Completion(args) => completion::run(args, output),
@@ -169,8 +173,7 @@ mod tests {
 
     #[test]
     fn a_verb_that_is_not_built_says_so_and_an_unknown_one_is_corrected() {
-        for verb in ["tail", "replay", "handler pause", "handler resume", "record", "stats", "man"]
-        {
+        for verb in ["tail", "replay", "handler pause", "handler resume", "record", "man"] {
             let want = format!("2: `hookonce {verb}` is not built yet");
             assert_eq!(refused(&format!("{verb} x --y")), Some(want));
         }

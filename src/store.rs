@@ -36,6 +36,7 @@ pub mod rescue;
 mod row;
 mod safety;
 pub mod settle;
+pub mod stats;
 pub mod upkeep_run;
 
 pub use browse::{

@@ -20,7 +20,7 @@ use crate::store::{Retention, Store};
 
 pub mod cleanup;
 mod gauge;
-mod lateness;
+pub mod lateness;
 pub mod rescue;
 pub mod schedule;
 

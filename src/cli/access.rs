@@ -1,13 +1,14 @@
 //! What store verbs work on: the database itself, or the admin API of a running daemon. Both give
 //! the same shapes.
 
+use chrono::{DateTime, Utc};
 use entity::Name;
 use uuid::Uuid;
 
 use super::{Failure, Global};
 use crate::http::admin::shape::{
     Action, CleanupDone, DeliveryFull, EventFull, EventItem, HandlerItem, HandlerTest,
-    IdempotencyKeyItem, List, ReadmitItem, ReadmitRequest, RejectionItem, SourceItem,
+    IdempotencyKeyItem, List, ReadmitItem, ReadmitRequest, RejectionItem, SourceItem, Stats,
 };
 use crate::store::idempotency::KeyFilter;
 use crate::store::{DeliveryFilter, EventFilter, RejectionFilter};
@@ -165,6 +166,11 @@ impl Access {
     /// What a handler would do with an event.
     pub async fn test_handler(&self, name: &str, event: &str) -> Result<HandlerTest, Failure> {
         either!(self, it => it.test_handler(name, event))
+    }
+
+    /// Sums over what came since `since`, and how things stand now.
+    pub async fn stats(&self, since: DateTime<Utc>) -> Result<Stats, Failure> {
+        either!(self, it => it.stats(since))
     }
 
     /// Runs one cleanup, or says what it would delete.

@@ -12,7 +12,6 @@ const VERBS: &[&str] = &[
     "handler pause",
     "handler resume",
     "record",
-    "stats",
     "man",
     "event export",
     "event redact",

@@ -45,6 +45,7 @@ mod rejections;
 mod request;
 pub mod shape;
 mod sources;
+pub mod stats;
 
 /// Something that takes a while. The future must go on, or stop cleanly, when it is dropped: that
 /// happens when the client hangs up.
@@ -135,6 +136,7 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
                     .route(web::get().to(cleanup::show))
                     .route(web::post().to(cleanup::run)),
             )
+            .service(get("/api/v1/stats").route(web::get().to(stats::show)))
             .service(get("/api/v1/sources").route(web::get().to(sources::list)))
             .service(get("/api/v1/sources/{name}").route(web::get().to(sources::show)))
             .service(post("/api/v1/sources/{name}/reopen").route(web::post().to(sources::reopen)))

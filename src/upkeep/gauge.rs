@@ -8,9 +8,6 @@ use super::cleanup::CHORE;
 use super::{UpkeepParts, lateness};
 use crate::metric::Backlog;
 
-/// How many runs are looked at for the last one that ended well.
-const RUNS: u64 = 50;
-
 pub(super) async fn backlog(parts: Arc<UpkeepParts>) {
     parts.metrics.upkeep();
     let handlers: Vec<_> = parts.handlers.iter().map(|(name, _)| name.clone()).collect();
@@ -52,7 +49,7 @@ pub(super) async fn sizes(parts: Arc<UpkeepParts>) {
 pub(super) async fn cleanup(parts: Arc<UpkeepParts>, since: Arc<OnceLock<DateTime<Utc>>>) {
     let looked = async {
         let now = parts.store.probe().await?.now;
-        Ok::<_, crate::store::StoreError>((now, parts.store.runs(CHORE, RUNS).await?))
+        Ok::<_, crate::store::StoreError>((now, parts.store.runs(CHORE, lateness::RUNS).await?))
     };
     let (now, runs) = match looked.await {
         Ok(looked) => looked,

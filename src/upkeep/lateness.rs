@@ -10,9 +10,12 @@ use super::{CleanupSettings, schedule};
 /// How long after a strike a run may begin: missed strikes are looked for every minute.
 const GRACE: Duration = Duration::from_secs(180);
 
+/// How many runs are looked at for the last one that ended well.
+pub const RUNS: u64 = 50;
+
 /// How cleanup stands.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
-pub(super) struct Standing {
+pub struct Standing {
     /// When the last run that ended well did so.
     pub last_success: Option<DateTime<Utc>>,
     /// How long a strike has been waiting for a run that serves it; zero when none is.
@@ -23,7 +26,8 @@ pub(super) struct Standing {
 
 /// Judges by the last `runs`, newest first. `since` is when this replica began to watch: strikes before it
 /// are nobody's.
-pub(super) fn judge(
+#[must_use]
+pub fn judge(
     settings: &CleanupSettings,
     runs: &[upkeep_run::Model],
     since: DateTime<Utc>,

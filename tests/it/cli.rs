@@ -4,6 +4,7 @@ mod browsing;
 mod config;
 mod mending;
 mod sending;
+mod stats;
 mod trying;
 mod verify;
 

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use chrono::{DateTime, Utc};
 use entity::Name;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -14,8 +15,9 @@ use crate::handler::Routes;
 use crate::http::admin::convert;
 use crate::http::admin::shape::{
     Action, CleanupDone, DeliveryFull, EventFull, EventItem, HandlerItem, HandlerTest, List,
-    ReadmitItem, ReadmitRequest, RejectionItem, SourceItem,
+    ReadmitItem, ReadmitRequest, RejectionItem, SourceItem, Stats,
 };
+use crate::http::admin::stats::StatsOf;
 use crate::intake::Captures;
 use crate::intake::readmit::{Readmission, ReadmitFilter};
 use crate::source::{Source, Sources};
@@ -226,6 +228,17 @@ impl Direct {
         let event = convert::handed_over(detail, body).map_err(Failure::Failed)?;
         let tried = trial.run(&event).await;
         Ok(convert::handler_test(&trial.name, event.id, tried))
+    }
+
+    pub(super) async fn stats(&self, since: DateTime<Utc>) -> Result<Stats, Failure> {
+        let asked = StatsOf {
+            store: &self.store,
+            sources: self.config.sources.iter().map(|it| it.name.clone()).collect(),
+            handlers: self.config.handlers.iter().map(|it| it.name.clone()).collect(),
+            cleanup: &self.config.cleanup,
+            retention: self.config.retention,
+        };
+        Ok(asked.collect(Some(since)).await?)
     }
 
     pub(super) async fn cleanup(&self, dry_run: bool) -> Result<CleanupDone, Failure> {

@@ -16,7 +16,7 @@ use crate::cli::failure::chain;
 use crate::http::admin::shape::{
     Action, CleanupDone, CleanupRequest, DeliveryFull, EventFull, EventItem, HandlerItem,
     HandlerTest, HandlerTestRequest, List, ReadmitItem, ReadmitRequest, RejectionItem,
-    ReplayRequest, SourceItem,
+    ReplayRequest, SourceItem, Stats,
 };
 use crate::secret::Secret;
 use crate::store::{DeliveryFilter, EventFilter, RejectionFilter};
@@ -256,6 +256,10 @@ impl Remote {
     ) -> Result<HandlerTest, Failure> {
         let wanted = HandlerTestRequest { event: event.to_owned() };
         self.post(&["handlers", name, "test"], Some(&wanted)).await
+    }
+
+    pub(super) async fn stats(&self, since: DateTime<Utc>) -> Result<Stats, Failure> {
+        self.get(&["stats"], pairs([("since", Some(moment(since)))])).await
     }
 
     pub(super) async fn cleanup(&self, dry_run: bool) -> Result<CleanupDone, Failure> {

@@ -9,9 +9,11 @@ use crate::store::Swept;
 
 mod handler;
 mod keys;
+mod stats;
 
 pub use handler::{HandlerItem, HandlerTest, HandlerTestRequest};
 pub use keys::{IdempotencyKeyItem, ReleaseKey};
+pub use stats::{CleanupStanding, HandlerStats, SourceStats, Stats, TableStats};
 
 /// A page of a list.
 #[derive(Debug, Clone, Serialize, Deserialize)]
