@@ -1,7 +1,8 @@
 //! Idempotency-Key in front of any API: a reverse proxy on the public listener.
 //!
 //! A request of a protected method with a key is run on a task of its own, on the runtime that outlives
-//! this listener's workers: a client that hangs up doesn't end it. Everything else is streamed through.
+//! this listener's workers: a client that hangs up doesn't end it. Everything else is streamed through,
+//! WebSockets among it.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -27,6 +28,7 @@ mod answer;
 mod headers;
 mod protected;
 mod relay;
+mod tunnel;
 mod upstream;
 
 use upstream::Upstream;
@@ -131,8 +133,11 @@ impl Gateway {
         mut payload: web::Payload,
         state: &PublicState,
     ) -> HttpResponse {
-        if body::is_endless(request.headers()) {
-            let detail = "this gateway passes no WebSockets on: connect to the service itself";
+        let is_protected =
+            self.settings.methods.iter().any(|method| method == request.method().as_str());
+        let wants_tunnel = body::is_endless(request.headers());
+        if wants_tunnel && is_protected {
+            let detail = "a request of a protected method can't become a WebSocket: ask by GET";
             return Problem::new(501, "upgrade_not_supported", detail).holding(Some(payload));
         }
         let outward =
@@ -146,7 +151,10 @@ impl Gateway {
         };
         let mut head = reqwest::Request::new(outward.method, url);
         *head.headers_mut() = outward.headers;
-        if !self.settings.methods.iter().any(|method| method == request.method().as_str()) {
+        if wants_tunnel {
+            return self.tunnel(request, payload, head).await;
+        }
+        if !is_protected {
             return self.relay(request, payload, head).await;
         }
         let id = match self.key_of(request, state) {

@@ -54,6 +54,9 @@ impl Reply {
                     None => response.finish(),
                 }
             }
+            Self::Pieces(head, pieces) if head.status == SWITCHING => {
+                begin(&head).upgrade("websocket").streaming(stream(pieces, with))
+            }
             Self::Pieces(head, pieces) => {
                 let length = head.length;
                 let mut response = begin(&head);
@@ -67,6 +70,9 @@ impl Reply {
         }
     }
 }
+
+/// The status after which the connection is the WebSocket's.
+const SWITCHING: u16 = 101;
 
 /// The piece that says that the body is whole: without it, its end is a cut.
 pub(super) const END: Bytes = Bytes::new();

@@ -14,7 +14,7 @@ use super::upstream::Upstream;
 use super::{Gateway, headers, protected};
 
 /// Pieces that may wait for the slower side.
-const PIECES: usize = 8;
+pub(super) const PIECES: usize = 8;
 
 impl Gateway {
     /// Passes a request on and its answer back. A client that goes away ends it.
@@ -53,7 +53,7 @@ impl Gateway {
 }
 
 /// Reads the client's body as fast as the upstream takes it.
-async fn pump(
+pub(super) async fn pump(
     mut payload: web::Payload,
     pieces: mpsc::Sender<Result<Bytes, io::Error>>,
     is_sent: oneshot::Receiver<()>,
@@ -82,11 +82,19 @@ async fn pass(
         called = called => called,
         () = reply.closed() => return,
     };
-    let mut response = match called {
-        Ok(Ok(response)) => response,
-        Ok(Err(error)) => return protected::tell(reply, Reply::Problem(protected::failed(&error))),
-        Err(_) => return protected::tell(reply, Reply::Problem(protected::timed_out())),
-    };
+    match called {
+        Ok(Ok(response)) => hand_over(&upstream, response, reply).await,
+        Ok(Err(error)) => protected::tell(reply, Reply::Problem(protected::failed(&error))),
+        Err(_) => protected::tell(reply, Reply::Problem(protected::timed_out())),
+    }
+}
+
+/// Gives the client an answer piece by piece.
+pub(super) async fn hand_over(
+    upstream: &Upstream,
+    mut response: reqwest::Response,
+    reply: oneshot::Sender<Reply>,
+) {
     let head = Head {
         status: response.status().as_u16(),
         headers: headers::homeward(response.headers()),

@@ -20,12 +20,14 @@ pub(super) struct Upstream {
     pub(super) fresh: reqwest::Client,
     /// For all others.
     pub(super) pooled: reqwest::Client,
+    /// For WebSockets, which only HTTP/1.1 hands over.
+    pub(super) upgrading: reqwest::Client,
     pub(super) timeout: Duration,
 }
 
 impl Upstream {
     pub(super) fn new(url: &Url, timeout: Duration) -> Result<Self, String> {
-        let build = |idle: usize| {
+        let begin = |idle: usize| {
             let mut client = reqwest::Client::builder()
                 .redirect(reqwest::redirect::Policy::none())
                 // Never by itself: what was sent may have been run.
@@ -39,12 +41,16 @@ impl Upstream {
                 // Without TLS no certificates are needed, and a small container may have none to load.
                 client = client.tls_certs_only([]);
             }
+            client
+        };
+        let build = |client: reqwest::ClientBuilder| {
             client.build().map_err(|error| format!("no client can be made: {error}"))
         };
         Ok(Self {
             origin: url.origin().ascii_serialization(),
-            fresh: build(0)?,
-            pooled: build(64)?,
+            fresh: build(begin(0))?,
+            pooled: build(begin(64))?,
+            upgrading: build(begin(0).http1_only())?,
             timeout,
         })
     }

@@ -13,6 +13,7 @@ use crate::support::{
 
 mod dying;
 mod relay;
+mod tunnel;
 
 /// A daemon with a gateway before this service.
 pub async fn gateway(db: &TestDatabase, service: &Endpoint, lines: &str) -> Daemon {

@@ -79,12 +79,10 @@ both_databases!(an_answer_streams_before_it_is_over, |db| async move {
     .await;
 });
 
-both_databases!(a_websocket_is_refused_clearly, |db| async move {
+both_databases!(a_protected_method_becomes_no_websocket, |db| async move {
     let service = Endpoint::start().await;
     let daemon = gateway(&db, &service, "").await;
-    let upgrade = RawRequest::new("GET", "/payments/live")
-        .header("connection", "upgrade")
-        .header("upgrade", "websocket");
+    let upgrade = payment("k").header("connection", "upgrade").header("upgrade", "websocket");
     let answer = upgrade.send(daemon.public()).await;
     assert_eq!((answer.status, answer.code().as_str()), (501, "upgrade_not_supported"));
     assert_eq!(service.count(), 0);
