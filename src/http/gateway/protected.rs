@@ -47,6 +47,9 @@ impl Gateway {
                     if let (Some(reply), Some(answer)) = (answer.reply, answer.whole) {
                         tell(reply, answer);
                     }
+                    if let Some(rest) = answer.rest {
+                        rest.say().await;
+                    }
                     tracing::debug!(?ended, "a request was run unguarded");
                 }
             }
@@ -66,7 +69,25 @@ struct Unsaid {
     reply: Option<oneshot::Sender<Reply>>,
     whole: Option<Reply>,
     /// Held until the end is written down: a large answer ends with it.
-    pieces: Option<mpsc::Sender<Result<Bytes, std::io::Error>>>,
+    rest: Option<Rest>,
+}
+
+/// The last piece of a large answer, and its end. Who has announced a length ends with the piece.
+struct Rest {
+    pieces: mpsc::Sender<Result<Bytes, std::io::Error>>,
+    last: Bytes,
+}
+
+impl Rest {
+    async fn say(self) {
+        let saying = async {
+            self.pieces.send(Ok(self.last)).await?;
+            self.pieces.send(Ok(END)).await
+        };
+        if !matches!(tokio::time::timeout(END_PATIENCE, saying).await, Ok(Ok(()))) {
+            tracing::debug!("the client of a large answer has gone before its end");
+        }
+    }
 }
 
 async fn guarded(
@@ -78,7 +99,7 @@ async fn guarded(
 ) {
     let mut reply = Some(reply);
     let (ended, unsaid) = run.guard(call(upstream, request, &mut reply, keep_max)).await;
-    let Unsaid { reply, whole, pieces } = unsaid;
+    let Unsaid { reply, whole, rest } = unsaid;
     let concluding = run.conclude(&ended);
     tokio::pin!(concluding);
     let concluded = tokio::time::timeout(WRITE_PATIENCE, &mut concluding).await;
@@ -92,11 +113,8 @@ async fn guarded(
             },
         );
     }
-    if let Some(pieces) = pieces {
-        let ending = tokio::time::timeout(END_PATIENCE, pieces.send(Ok(END))).await;
-        if !matches!(ending, Ok(Ok(()))) {
-            tracing::debug!("the client of a large answer has gone before its end");
-        }
+    if let Some(rest) = rest {
+        rest.say().await;
     }
     if !is_written {
         match concluding.await {
@@ -116,7 +134,7 @@ async fn call(
 ) -> (Ended, Unsaid) {
     let mut deadline = Instant::now() + upstream.timeout;
     let mut unsaid = |ended, problem| {
-        (ended, Unsaid { reply: reply.take(), whole: Some(Reply::Problem(problem)), pieces: None })
+        (ended, Unsaid { reply: reply.take(), whole: Some(Reply::Problem(problem)), rest: None })
     };
     let mut response =
         match tokio::time::timeout_at(deadline, upstream.fresh.execute(request)).await {
@@ -154,7 +172,7 @@ async fn call(
                     large.say(Err(std::io::Error::other(why))).await;
                 }
                 let ended = Ended::Unknown(why.to_owned());
-                return (ended, Unsaid { reply: reply.take(), whole, pieces: None });
+                return (ended, Unsaid { reply: reply.take(), whole, rest: None });
             }
         };
         if piece.is_empty() {
@@ -173,6 +191,7 @@ async fn call(
             }
             let mut begun = Large {
                 pieces: Some(pieces),
+                last: Bytes::new(),
                 hash: Sha256::new(),
                 bytes: 0,
                 patience: upstream.timeout,
@@ -186,10 +205,11 @@ async fn call(
     for (name, value) in &kept {
         lines.push(name, value);
     }
-    let (body, whole, pieces) = match large {
-        Some(Large { pieces, hash, bytes, .. }) => {
+    let (body, whole, rest) = match large {
+        Some(Large { pieces, last, hash, bytes, .. }) => {
             let sha256 = hex::encode(hash.finalize());
-            (AnswerBody::TooLarge { bytes, sha256 }, None, pieces)
+            let rest = pieces.map(|pieces| Rest { pieces, last });
+            (AnswerBody::TooLarge { bytes, sha256 }, None, rest)
         }
         None => {
             let body = body.freeze();
@@ -198,13 +218,15 @@ async fn call(
         }
     };
     let ended = Ended::Answered(Answer { status, headers: lines, body });
-    (ended, Unsaid { reply: reply.take(), whole, pieces })
+    (ended, Unsaid { reply: reply.take(), whole, rest })
 }
 
 /// An answer that is too large to keep: to the client piece by piece, and to its hash.
 struct Large {
     /// `None` once the client has gone, or has not read for too long.
     pieces: Option<mpsc::Sender<Result<Bytes, std::io::Error>>>,
+    /// The newest piece, held back: the answer may end with it.
+    last: Bytes,
     hash: Sha256,
     bytes: u64,
     /// How long the client may still let us wait, in all. It never decides how the run ended.
@@ -216,7 +238,8 @@ impl Large {
     async fn take(&mut self, piece: Bytes) -> Duration {
         self.hash.update(&piece);
         self.bytes += piece.len() as u64;
-        self.say(Ok(piece)).await
+        let before = std::mem::replace(&mut self.last, piece);
+        if before.is_empty() { Duration::ZERO } else { self.say(Ok(before)).await }
     }
 
     async fn say(&mut self, piece: Result<Bytes, std::io::Error>) -> Duration {

@@ -128,3 +128,53 @@ both_databases!(a_client_that_does_not_read_decides_nothing, |db| async move {
     .await;
     drop(client);
 });
+
+/// What pieces carry; `None` when their end is missing.
+fn unchunked(mut pieces: &[u8]) -> Option<Vec<u8>> {
+    let mut whole = Vec::new();
+    loop {
+        let line = pieces.windows(2).position(|two| two == b"\r\n")?;
+        let size = usize::from_str_radix(std::str::from_utf8(&pieces[..line]).ok()?, 16).ok()?;
+        pieces = &pieces[line + 2..];
+        if size == 0 {
+            return (pieces == b"\r\n").then_some(whole);
+        }
+        whole.extend_from_slice(pieces.get(..size)?);
+        pieces = pieces.get(size + 2..)?;
+    }
+}
+
+/// With `fail_open` and the database dead, a large answer that announces no length still ends as it should.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_unguarded_large_answer_comes_to_its_end() {
+    use tokio::io::AsyncWriteExt;
+    let server = Arc::new(PostgresServer::started().await);
+    let db = TestDatabase::on(Arc::clone(&server)).await;
+    let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let upstream = format!("http://{}", listener.local_addr().unwrap());
+    let large = "0123456789abcdef".repeat(8192);
+    let body = large.clone();
+    let service = tokio::spawn(async move {
+        let (mut stream, _) = listener.accept().await.unwrap();
+        let mut buffer = Vec::new();
+        while !buffer.ends_with(br#"{"amount":100}"#) {
+            assert_ne!(stream.read_buf(&mut buffer).await.unwrap(), 0);
+        }
+        let head = "HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n";
+        let answer = format!("{head}{:x}\r\n{body}\r\n0\r\n\r\n", body.len());
+        stream.write_all(answer.as_bytes()).await.unwrap();
+        stream
+    });
+    let table = format!(
+        "[gateways.pay]\npath = \"/payments\"\nupstream = {upstream:?}\nmax_answer = \"64 KiB\"\nfail_open = true\n"
+    );
+    let daemon = DaemonPlan::on(&db).toml(&table).start().await;
+    server.kill();
+    let answer = payment("k").header("connection", "close").try_send(daemon.public()).await;
+    let answer = answer.expect("a whole answer");
+    assert_eq!(answer.status, 200);
+    assert_eq!(answer.head.header("transfer-encoding"), Some("chunked"));
+    let whole = unchunked(&answer.body).expect("its end");
+    assert!(whole == large.as_bytes(), "{} bytes", whole.len());
+    drop(service.await.unwrap());
+}
