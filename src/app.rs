@@ -116,7 +116,7 @@ impl App {
                 }
             }
         }
-        let mut routes = Routes::default();
+        let routes = Routes::of(&config.handlers);
         let mut callees = Vec::with_capacity(config.handlers.len());
         for settings in &config.handlers {
             match effects::effect_of(settings, environment, &config.databases) {
@@ -131,10 +131,6 @@ impl App {
                     in_lanes: settings.lane.is_some(),
                 }),
                 Err(fault) => faults.push(fault),
-            }
-            routes.add(settings.name.clone(), settings.from.clone(), settings.events.clone());
-            if let Some(lane) = &settings.lane {
-                routes.in_lanes(&settings.name, lane);
             }
         }
         if !faults.is_empty() {

@@ -27,6 +27,7 @@ mod moment;
 pub mod output;
 mod provider;
 mod rejection;
+mod replay;
 mod send;
 mod serve;
 mod source;
@@ -75,6 +76,8 @@ enum Verb {
     /// Deliveries that were given up.
     #[command(subcommand)]
     Dead(delivery::DeadVerb),
+    /// Deliver many again: the dead, the delivered too, or old events to a new handler.
+    Replay(Box<replay::Args>),
     /// Requests that were refused at the door.
     #[command(subcommand)]
     Rejection(rejection::Verb),
@@ -137,6 +140,7 @@ async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Event(verb) => event::run(verb, global, output).await,
         Verb::Delivery(verb) => delivery::run(verb, global, output).await,
         Verb::Dead(verb) => delivery::run_dead(verb, global, output).await,
+        Verb::Replay(args) => replay::run(*args, global, output).await,
         Verb::Rejection(verb) => rejection::run(verb, global, output).await,
         Verb::Source(verb) => source::run(verb, global, output).await,
         Verb::Handler(verb) => handler::run(verb, global, output).await,
@@ -173,7 +177,7 @@ mod tests {
 
     #[test]
     fn a_verb_that_is_not_built_says_so_and_an_unknown_one_is_corrected() {
-        for verb in ["tail", "replay", "handler pause", "handler resume", "record", "man"] {
+        for verb in ["tail", "handler pause", "handler resume", "record", "man"] {
             let want = format!("2: `hookonce {verb}` is not built yet");
             assert_eq!(refused(&format!("{verb} x --y")), Some(want));
         }
@@ -181,6 +185,11 @@ mod tests {
             ("event export 1", "2: `hookonce event export` is not built yet"),
             ("event redact 1", "2: `hookonce event redact` is not built yet"),
             ("event list --where x", "2: `--where` is not built yet"),
+            ("replay --dry-run --diff", "2: `--diff` is not built yet"),
+            (
+                "replay --state pending",
+                "2: what is pending will be tried anyway: replay dead, delivered or cancelled ones",
+            ),
             (
                 "delivry list",
                 "2: there is no `hookonce delivry`; did you mean `delivery`? See `hookonce --help`",

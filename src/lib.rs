@@ -45,6 +45,8 @@ pub mod worker;
 
 pub mod upkeep;
 
+pub mod replay;
+
 pub mod idempotency;
 
 pub mod http;

@@ -32,6 +32,7 @@ pub mod record;
 pub mod recorded;
 pub mod rejection;
 pub mod replay;
+pub mod replay_run;
 pub mod rescue;
 mod row;
 mod safety;

@@ -13,6 +13,7 @@ pub mod event_body;
 pub mod event_conflict;
 pub mod idempotency_key;
 pub mod rejection;
+pub mod replay_run;
 pub mod upkeep_run;
 
 pub use name::{Name, NameError};

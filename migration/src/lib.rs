@@ -12,6 +12,7 @@ mod idempotency_key;
 mod lanes;
 mod lean;
 mod replay;
+mod replay_run;
 mod skipped;
 
 /// All migrations, oldest first.
@@ -29,6 +30,7 @@ impl MigratorTrait for Migrator {
             Box::new(lanes::Lanes),
             Box::new(skipped::Skipped),
             Box::new(idempotency_key::IdempotencyKey),
+            Box::new(replay_run::ReplayRun),
         ]
     }
 }

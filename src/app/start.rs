@@ -18,6 +18,7 @@ use crate::http::{self, AdminState, ClockSkew, PublicParts, Readiness};
 use crate::intake::readmit::Readmission;
 use crate::intake::{Birth, Births, Captures, Recorder, RecorderParts, RejectionKeeper};
 use crate::metric::Metrics;
+use crate::replay::{self, Replayer};
 use crate::retry::RetryPolicy;
 use crate::source::Sources;
 use crate::store::Store;
@@ -35,6 +36,12 @@ struct Shared {
     readiness: Readiness,
     skew: ClockSkew,
     id: String,
+}
+
+/// What carries replays on.
+struct Replays {
+    replayer: Replayer,
+    nudge: Arc<Notify>,
 }
 
 pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
@@ -119,9 +126,18 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
     })?;
     // A cleanup that an operator asked for ends with the scheduled ones, after its current batch.
     let upkeep_stop = CancellationToken::new();
+    let replays = Replays {
+        replayer: Replayer {
+            store: shared.store.clone(),
+            targets: replay::targets(&shared.routes),
+            worker: shared.id.clone(),
+            wake: Arc::clone(&shared.wake),
+        },
+        nudge: Arc::default(),
+    };
     let admin = http::serve_admin(
         &config.admin,
-        admin_state(&shared, &config, (items, trials), &captures, &upkeep_stop),
+        admin_state(&shared, &config, (items, trials), &captures, (&replays, &upkeep_stop)),
     )
     .map_err(|source| RunError::Listen {
         what: "admin.listen",
@@ -142,6 +158,7 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
     ));
 
     upkeep.spawn(captures.run(upkeep_stop.clone()));
+    upkeep.spawn(replay::carry_on(replays.replayer, replays.nudge, upkeep_stop.clone()));
 
     let worker_stop = WorkerStop::default();
     let worker = tokio::spawn(worker::run(
@@ -226,7 +243,7 @@ fn admin_state(
     config: &Config,
     (handlers, trials): (Vec<http::admin::shape::HandlerItem>, Vec<Trial>),
     captures: &Arc<Captures>,
-    upkeep_stop: &CancellationToken,
+    (replays, upkeep_stop): (&Replays, &CancellationToken),
 ) -> AdminState {
     let wake = Arc::clone(&shared.wake);
     let readmit = {
@@ -256,6 +273,8 @@ fn admin_state(
         readiness: shared.readiness.clone(),
         wake: Arc::new(move || wake.notify_one()),
         readmit: Arc::new(readmit),
+        replayer: replays.replayer.clone(),
+        replays: Arc::clone(&replays.nudge),
         cleanup: cleanup_door(shared, config, upkeep_stop.clone()),
     }
 }

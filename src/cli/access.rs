@@ -3,12 +3,14 @@
 
 use chrono::{DateTime, Utc};
 use entity::Name;
+use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::{Failure, Global};
 use crate::http::admin::shape::{
     Action, CleanupDone, DeliveryFull, EventFull, EventItem, HandlerItem, HandlerTest,
-    IdempotencyKeyItem, List, ReadmitItem, ReadmitRequest, RejectionItem, SourceItem, Stats,
+    IdempotencyKeyItem, List, ReadmitItem, ReadmitRequest, RejectionItem, ReplayReport,
+    ReplaysRequest, SourceItem, Stats,
 };
 use crate::store::idempotency::KeyFilter;
 use crate::store::{DeliveryFilter, EventFilter, RejectionFilter};
@@ -93,6 +95,35 @@ impl Access {
         again: bool,
     ) -> Result<Vec<Action>, Failure> {
         either!(self, it => it.replay(event, to_handler, again))
+    }
+
+    /// Says what a replay of many would do, or begins it.
+    pub async fn begin_replay(&self, wanted: &ReplaysRequest) -> Result<ReplayReport, Failure> {
+        either!(self, it => it.begin_replay(wanted))
+    }
+
+    /// Carries a stopped replay on, at another rate when one is given.
+    pub async fn resume_replay(
+        &self,
+        id: Uuid,
+        rate: Option<&str>,
+    ) -> Result<ReplayReport, Failure> {
+        either!(self, it => it.resume_replay(id, rate))
+    }
+
+    /// Sees a replay to its end, or until `stop`. On the database, this is what carries it on.
+    pub async fn follow_replay(
+        &self,
+        id: Uuid,
+        stop: &CancellationToken,
+        seen: &mut (dyn FnMut(&ReplayReport) + Send),
+    ) -> Result<ReplayReport, Failure> {
+        either!(self, it => it.follow_replay(id, stop, seen))
+    }
+
+    /// Stops a replay.
+    pub async fn stop_replay(&self, id: Uuid) -> Result<ReplayReport, Failure> {
+        either!(self, it => it.stop_replay(id))
     }
 
     /// A page of deliveries.

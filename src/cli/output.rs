@@ -9,6 +9,10 @@ use serde::Serialize;
 use super::Failure;
 use super::global::Format;
 
+mod bar;
+
+pub use bar::Bar;
+
 /// How to talk.
 #[derive(Debug, Clone)]
 pub struct Output {

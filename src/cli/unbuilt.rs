@@ -8,7 +8,6 @@ use crate::config::did_you_mean;
 /// Verbs of the contract that aren't built yet, with the noun before them.
 const VERBS: &[&str] = &[
     "tail",
-    "replay",
     "handler pause",
     "handler resume",
     "record",

@@ -1,8 +1,10 @@
 //! Lanes: which deliveries of a handler are made one after the other.
 
+use bytes::Bytes;
+use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
-use crate::received::Received;
+use crate::received::{Headers, Received};
 use crate::verify::Verified;
 use crate::verify::field::Field;
 
@@ -41,6 +43,20 @@ impl Lane {
         self.read(verified.received())
     }
 
+    /// The lane of an event that was recorded before, as [`Lane::of`] would have said it from the headers and
+    /// the body that are kept. The query isn't kept: a place in it is one where nothing readable stands.
+    #[must_use]
+    pub fn of_kept(&self, headers: Headers, body: Bytes) -> String {
+        self.read(&Received {
+            method: String::new(),
+            target: String::new(),
+            headers,
+            body,
+            peer: None,
+            arrived_at: DateTime::<Utc>::UNIX_EPOCH,
+        })
+    }
+
     fn read(&self, received: &Received) -> String {
         match self.place.read(received) {
             Ok(Some(value)) => match std::str::from_utf8(&value) {
@@ -58,10 +74,7 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
-    use bytes::Bytes;
-
     use super::*;
-    use crate::received::Headers;
 
     fn lane(place: &str, body: &'static str) -> String {
         let mut headers = Headers::new();
@@ -72,7 +85,7 @@ mod tests {
             headers,
             body: Bytes::from_static(body.as_bytes()),
             peer: None,
-            arrived_at: chrono::DateTime::UNIX_EPOCH,
+            arrived_at: DateTime::<Utc>::UNIX_EPOCH,
         };
         Lane::parse(place, false).expect("a place").read(&received)
     }

@@ -4,6 +4,7 @@ use entity::Name;
 
 use globset::{GlobBuilder, GlobMatcher};
 
+use super::HandlerSettings;
 use super::lane::Lane;
 
 /// An event type pattern: `*` matches any run of characters, `?` one; everything else is literal.
@@ -72,6 +73,34 @@ impl Routes {
         for route in self.0.iter_mut().filter(|route| route.handler == *handler) {
             route.lane = Some(lane.clone());
         }
+    }
+
+    /// The table of these handlers, lanes included.
+    #[must_use]
+    pub fn of<'a>(handlers: impl IntoIterator<Item = &'a HandlerSettings>) -> Self {
+        let mut routes = Self::default();
+        for it in handlers {
+            routes.add(it.name.clone(), it.from.clone(), it.events.clone());
+            if let Some(lane) = &it.lane {
+                routes.in_lanes(&it.name, lane);
+            }
+        }
+        routes
+    }
+
+    /// Every handler once, and how it puts events into lanes.
+    pub fn handlers(&self) -> impl Iterator<Item = (&Name, Option<&Lane>)> {
+        self.0.iter().map(|route| (&route.handler, route.lane.as_ref()))
+    }
+
+    /// Whether a handler gets the events of this source and type.
+    #[must_use]
+    pub fn takes(&self, handler: &Name, source: &str, kind: &str) -> bool {
+        self.0.iter().any(|route| {
+            route.handler == *handler
+                && route.from.iter().any(|from| from.as_str() == source)
+                && route.events.iter().any(|pattern| pattern.matches(kind))
+        })
     }
 
     /// The handlers of an event, in the order in which they were added, and how each puts it into a lane.

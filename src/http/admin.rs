@@ -5,6 +5,7 @@
 //! GET  /api/v1/events  events/{id}  events/{id}/body     POST events/{id}/replay
 //! GET  /api/v1/deliveries  deliveries/{id}               POST deliveries/{id}/retry|cancel|discard
 //! GET  /api/v1/rejections  rejections/{id}               POST rejections/readmit
+//! GET  /api/v1/replays  replays/{id}                     POST replays  replays/{id}/resume   DELETE replays/{id}
 //! GET  /api/v1/cleanup                                   POST cleanup
 //! GET  /api/v1/sources  sources/{name}[?reveal=true]     POST sources/{name}/reopen
 //! GET  /api/v1/handlers  handlers/{name}                 POST handlers/{name}/test
@@ -22,6 +23,7 @@ use actix_web::{HttpResponse, Resource, web};
 use chrono::{DateTime, Utc};
 use futures::future::BoxFuture;
 use serde::Serialize;
+use tokio::sync::Notify;
 
 use super::problem::Problem;
 use super::readiness::Readiness;
@@ -30,6 +32,7 @@ use crate::handler::trial::Trial;
 use crate::intake::Captures;
 use crate::intake::readmit::{ReadmitFilter, Readmitted};
 use crate::metric::Metrics;
+use crate::replay::Replayer;
 use crate::source::Sources;
 use crate::store::{Retention, Store, StoreError, Swept};
 use crate::upkeep::CleanupSettings;
@@ -42,6 +45,7 @@ mod handlers;
 mod keys;
 mod query;
 mod rejections;
+mod replays;
 mod request;
 pub mod shape;
 mod sources;
@@ -75,6 +79,10 @@ pub struct AdminState {
     pub wake: Arc<dyn Fn() + Send + Sync>,
     /// Judges kept rejections again.
     pub readmit: Readmit,
+    /// Counts and begins replays of many deliveries.
+    pub replayer: Replayer,
+    /// Told when there is a replay to carry on.
+    pub replays: Arc<Notify>,
     /// The cleanup.
     pub cleanup: CleanupDoor,
 }
@@ -131,6 +139,17 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
             .service(get("/api/v1/rejections").route(web::get().to(rejections::list)))
             .service(post("/api/v1/rejections/readmit").route(web::post().to(rejections::readmit)))
             .service(get("/api/v1/rejections/{id}").route(web::get().to(rejections::show)))
+            .service(
+                resource("/api/v1/replays", "GET, POST")
+                    .route(web::get().to(replays::list))
+                    .route(web::post().to(replays::begin)),
+            )
+            .service(
+                resource("/api/v1/replays/{id}", "GET, DELETE")
+                    .route(web::get().to(replays::show))
+                    .route(web::delete().to(replays::cancel)),
+            )
+            .service(post("/api/v1/replays/{id}/resume").route(web::post().to(replays::resume)))
             .service(
                 resource("/api/v1/cleanup", "GET, POST")
                     .route(web::get().to(cleanup::show))

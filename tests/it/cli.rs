@@ -3,6 +3,7 @@
 mod browsing;
 mod config;
 mod mending;
+mod replaying;
 mod sending;
 mod stats;
 mod trying;

@@ -14,6 +14,7 @@ mod plan;
 mod record;
 mod rejection;
 mod replay;
+mod replay_run;
 mod rescue;
 mod safety;
 mod settle;

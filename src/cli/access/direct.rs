@@ -25,6 +25,7 @@ use crate::store::{DeliveryFilter, EventDetail, EventFilter, RejectionFilter, St
 use crate::upkeep::cleanup::{Cleaned, Cleanup};
 
 mod keys;
+mod replay;
 
 /// The database of the config.
 pub struct Direct {
@@ -146,10 +147,7 @@ impl Direct {
         let filter =
             ReadmitFilter { ids: wanted.ids.clone(), source: wanted.source.clone(), since };
         let captures = self.captures().await?;
-        let mut routes = Routes::default();
-        for it in &self.config.handlers {
-            routes.add(it.name.clone(), it.from.clone(), it.events.clone());
-        }
+        let routes = Routes::of(&self.config.handlers);
         let readmission = Readmission {
             store: &self.store,
             sources: captures.sources(),

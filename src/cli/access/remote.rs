@@ -22,6 +22,7 @@ use crate::secret::Secret;
 use crate::store::{DeliveryFilter, EventFilter, RejectionFilter};
 
 mod keys;
+mod replay;
 
 /// How long the daemon may take to accept a connection.
 const CONNECT: Duration = Duration::from_secs(5);

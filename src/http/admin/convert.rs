@@ -23,6 +23,8 @@ use crate::store::{DeliveryRow, EventDetail, EventRow, Page, Removed, Reopened, 
 use crate::upkeep::CleanupSettings;
 use crate::verify::Diagnosis;
 
+mod replay;
+
 impl<T, U: From<T>> From<Page<T>> for List<U> {
     fn from(page: Page<T>) -> Self {
         Self { items: page.items.into_iter().map(U::from).collect(), next_cursor: page.next_cursor }

@@ -9,10 +9,12 @@ use crate::store::Swept;
 
 mod handler;
 mod keys;
+mod replay;
 mod stats;
 
 pub use handler::{HandlerItem, HandlerTest, HandlerTestRequest};
 pub use keys::{IdempotencyKeyItem, ReleaseKey};
+pub use replay::{ReplayReport, ReplayResume, ReplayTally, ReplaysRequest};
 pub use stats::{CleanupStanding, HandlerStats, SourceStats, Stats, TableStats};
 
 /// A page of a list.

@@ -73,6 +73,13 @@ fn state(store: &Store, sources: Sources, woken: &Arc<AtomicUsize>) -> AdminStat
             woken.fetch_add(1, Ordering::SeqCst);
         }),
         readmit: Arc::new(|_, _| Box::pin(async { Ok(Vec::new()) })),
+        replayer: crate::replay::Replayer {
+            store: store.clone(),
+            targets: Arc::from([]),
+            worker: "admin".to_owned(),
+            wake: Arc::default(),
+        },
+        replays: Arc::default(),
         cleanup: CleanupDoor {
             settings: CleanupSettings {
                 schedule: "0 */5 * * * *".to_owned(),

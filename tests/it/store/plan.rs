@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
 use crate::support::TestDatabase;
 
 mod keys;
+mod replays;
 
 /// 100,000 settled events of handler `a`, 2,000 pending ones (half of them due), 200 leased ones.
 const FILL_POSTGRES: &str = "

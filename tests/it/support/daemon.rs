@@ -269,6 +269,11 @@ impl Daemon {
         self.admin_request(RawRequest::post(path, body.to_string())).await
     }
 
+    /// DELETE on the admin listener.
+    pub async fn delete(&self, path: &str) -> RawAnswer {
+        self.admin_request(RawRequest::new("DELETE", path)).await
+    }
+
     async fn admin_request(&self, request: RawRequest) -> RawAnswer {
         request.without("host").header("host", self.admin.to_string()).send(self.admin).await
     }

@@ -11,7 +11,7 @@ const FLOORS: [(u8, &[&str]); 9] = [
     (7, &["app"]),
     (6, &["config"]),
     (5, &["http"]),
-    (4, &["intake", "worker", "upkeep", "keys", "idempotency"]),
+    (4, &["intake", "worker", "upkeep", "keys", "idempotency", "replay"]),
     (3, &["store", "handler", "fixture", "fetch"]),
     (2, &["source", "statement"]),
     (1, &["verify"]),
