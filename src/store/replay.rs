@@ -1,12 +1,15 @@
 //! What people do to deliveries: retry, replay, cancel, discard.
 
-use entity::{Name, State};
+use entity::{State, event_body};
+use sea_orm::EntityTrait;
 use uuid::Uuid;
 
 use super::connect::Database;
 use super::error::StoreError;
+use super::replay_run::{LaneOf, Target};
 use super::row::get;
-use super::{Removed, Reopened, Store};
+use super::{LanePlace, Removed, Reopened, Store};
+use crate::received::Headers;
 
 /// Reopens a dead delivery under its id, or makes a pending one due now.
 const REOPEN_POSTGRES: &str = "UPDATE delivery
@@ -24,7 +27,7 @@ const REOPEN_SQLITE: &str = "UPDATE delivery
            settled_at = NULL, state = 'pending'
      WHERE id = ?1 AND (state = 'dead' OR (?2 AND state = 'pending'))";
 
-/// A new round for a handler, at the end of the lane that it had. None is made while a round is open or dead, nor when the body is gone.
+/// A new round for a handler, at the end of the lane that it had, or of the one that is given. None is made while a round is open or dead, nor when the body is gone.
 ///
 /// A cleanup that began before this round can't see it, so the body's own time is moved: the cleanup
 /// looks at that again when it locks the row, and passes it over. Rows are locked as the cleanup
@@ -40,7 +43,7 @@ const NEW_ROUND_POSTGRES: &str = "WITH held AS MATERIALIZED (
         RETURNING b.event_id)
     INSERT INTO delivery (id, event_id, handler, round, state, opened_at, due_at, lane, lane_skip)
     SELECT $1, kept.event_id, $3, COALESCE(last.round + 1, 0), 'pending', clock_timestamp(), clock_timestamp(),
-           last.lane, COALESCE(last.lane_skip, false)
+           COALESCE(last.lane, $4), CASE WHEN last.lane IS NULL THEN $5 ELSE last.lane_skip END
       FROM kept
       LEFT JOIN LATERAL (SELECT round, lane, lane_skip FROM delivery WHERE event_id = $2 AND handler = $3
                           ORDER BY round DESC LIMIT 1) AS last ON true
@@ -51,7 +54,7 @@ const NEW_ROUND_SQLITE: &str =
     "INSERT INTO delivery (id, event_id, handler, round, state, opened_at, due_at, lane, lane_skip)
     SELECT ?1, b.event_id, ?3, COALESCE(last.round + 1, 0),
            'pending', strftime('%Y-%m-%d %H:%M:%f', 'now'), strftime('%Y-%m-%d %H:%M:%f', 'now'),
-           last.lane, COALESCE(last.lane_skip, 0)
+           COALESCE(last.lane, ?4), CASE WHEN last.lane IS NULL THEN ?5 ELSE last.lane_skip END
       FROM event_body b
       LEFT JOIN (SELECT round, lane, lane_skip FROM delivery WHERE event_id = ?2 AND handler = ?3
                   ORDER BY round DESC LIMIT 1) AS last ON true
@@ -96,6 +99,12 @@ struct Last {
     state: State,
 }
 
+/// Where a replay goes.
+struct To {
+    handler: String,
+    lane: Option<LaneOf>,
+}
+
 impl Store {
     /// Reopens a dead delivery under its own id, with all its tries before it; makes a pending one
     /// due now; leaves any other alone. `None` when there is none.
@@ -103,7 +112,8 @@ impl Store {
         self.detached(move |database| async move { reopen(&database, delivery, true).await }).await
     }
 
-    /// Replays an event: to the handlers named, or, when none is, to those that it had.
+    /// Replays an event: to the handlers named, or, when none is, to those that it had. Whether a named one
+    /// takes such events is not asked here: who names one event means it.
     ///
     /// A dead delivery is reopened under its id. A handler that never had the event gets a first
     /// delivery. One that is pending or leased is left alone, and so is a delivered or cancelled one
@@ -112,23 +122,24 @@ impl Store {
     pub async fn replay(
         &self,
         event: Uuid,
-        handlers: Vec<Name>,
+        handlers: Vec<Target>,
         again: bool,
     ) -> Result<Vec<Reopened>, StoreError> {
         self.detached(move |database| async move {
             let last = last_rounds(&database, event).await?;
-            let mut wanted: Vec<(Option<Last>, String)> = Vec::new();
+            let mut wanted: Vec<(Option<Last>, To)> = Vec::new();
             if handlers.is_empty() {
-                wanted.extend(last.into_iter().map(|last| (Some(last.clone()), last.handler)));
+                let to = |last: &Last| To { handler: last.handler.clone(), lane: None };
+                wanted.extend(last.iter().map(|last| (Some(last.clone()), to(last))));
             } else {
-                for handler in &handlers {
+                for Target { handler, lane, .. } in handlers {
                     let known = last.iter().find(|last| last.handler == handler.as_str()).cloned();
-                    wanted.push((known, handler.to_string()));
+                    wanted.push((known, To { handler: handler.to_string(), lane }));
                 }
             }
             let mut done = Vec::with_capacity(wanted.len());
-            for (last, handler) in wanted {
-                done.push(replay_one(&database, event, last, &handler, again).await?);
+            for (last, to) in wanted {
+                done.push(replay_one(&database, event, last, &to, again).await?);
             }
             Ok(done)
         })
@@ -177,7 +188,7 @@ async fn replay_one(
     database: &Database,
     event: Uuid,
     last: Option<Last>,
-    handler: &str,
+    to: &To,
     again: bool,
 ) -> Result<Reopened, StoreError> {
     match last {
@@ -193,22 +204,23 @@ async fn replay_one(
             Ok(Reopened::Skipped(id, state))
         }
         Some(Last { state: State::Delivered | State::Cancelled, .. }) | None => {
-            new_round(database, event, handler).await
+            new_round(database, event, to).await
         }
     }
 }
 
-async fn new_round(
-    database: &Database,
-    event: Uuid,
-    handler: &str,
-) -> Result<Reopened, StoreError> {
-    let id = Uuid::now_v7();
+async fn new_round(database: &Database, event: Uuid, to: &To) -> Result<Reopened, StoreError> {
+    let (id, handler) = (Uuid::now_v7(), to.handler.as_str());
+    let lane = lane(database, event, to).await?;
+    let skip = lane.as_ref().is_some_and(|place| place.skip_dead);
+    let lane = lane.map(|place| place.lane);
     let made = match database {
         Database::Postgres(postgres) => sqlx::query(NEW_ROUND_POSTGRES)
             .bind(id)
             .bind(event)
             .bind(handler)
+            .bind(lane)
+            .bind(skip)
             .execute(&postgres.shared)
             .await?
             .rows_affected(),
@@ -216,6 +228,8 @@ async fn new_round(
             .bind(id)
             .bind(event)
             .bind(handler)
+            .bind(lane)
+            .bind(skip)
             .execute(&sqlite.writer)
             .await?
             .rows_affected(),
@@ -236,6 +250,13 @@ async fn new_round(
             ))
         }
     }
+}
+
+/// The lane in which an event stands for a handler; `None` without lanes, or when its body is gone.
+async fn lane(database: &Database, event: Uuid, to: &To) -> Result<Option<LanePlace>, StoreError> {
+    let Some(lane_of) = &to.lane else { return Ok(None) };
+    let content = event_body::Entity::find_by_id(event).one(database.orm()).await?;
+    Ok(content.map(|row| lane_of(Headers::from_bytes(&row.headers), row.body.into())))
 }
 
 async fn reopen(

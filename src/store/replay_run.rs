@@ -69,10 +69,13 @@ pub struct Target {
     /// Its name.
     pub handler: Name,
     /// Whether it gets events of this source and type.
-    pub takes: Arc<dyn Fn(&str, &str) -> bool + Send + Sync>,
+    pub takes: Takes,
     /// How it puts an event into a lane, from headers and body; `None` when it has no lanes.
     pub lane: Option<LaneOf>,
 }
+
+/// Whether events of a source and of a type are meant.
+pub type Takes = Arc<dyn Fn(&str, &str) -> bool + Send + Sync>;
 
 /// From headers and body to a place in line.
 pub type LaneOf = Arc<dyn Fn(Headers, Bytes) -> LanePlace + Send + Sync>;

@@ -80,13 +80,13 @@ impl Direct {
         to_handler: Option<&Name>,
         again: bool,
     ) -> Result<Vec<Action>, Failure> {
-        if let Some(name) = to_handler
-            && !self.config.handlers.iter().any(|handler| handler.name == *name)
-        {
+        let targets = self.replayer().targets;
+        let mut handlers = Vec::new();
+        if let Some(name) = to_handler {
+            let known = targets.iter().find(|target| target.handler == *name);
             // A delivery for a handler that nobody runs would wait for ever.
-            return Err(Failure::NotFound(format!("there is no handler `{name}` in the config")));
+            handlers.push(known.cloned().ok_or_else(|| no_handler(name.as_str()))?);
         }
-        let handlers = to_handler.into_iter().cloned().collect();
         let done = self.store.replay(event, handlers, again).await?;
         Ok(done.into_iter().map(Action::from).collect())
     }

@@ -3,13 +3,13 @@
 use actix_web::http::header::{CONTENT_DISPOSITION, CONTENT_TYPE};
 use actix_web::{HttpRequest, HttpResponse, web};
 use chrono::Utc;
-use entity::Name;
 
 use super::query::Query;
 use super::shape::{Action, EventFull, EventItem, List, ReplayRequest};
 use super::{AdminState, Answered, json, request};
 use crate::http::budget::Budget;
 use crate::http::problem::Problem;
+use crate::store::replay_run::Target;
 use crate::store::{EventDetail, EventFilter};
 
 const KNOWN: [&str; 8] = ["source", "type", "state", "id", "since", "until", "cursor", "limit"];
@@ -77,9 +77,9 @@ pub(super) async fn replay(
 }
 
 /// A delivery for a handler that nobody runs would wait for ever.
-fn known_handler(state: &AdminState, name: &str) -> Result<Name, Problem> {
-    let known = state.handlers.iter().any(|handler| handler.name == name);
-    Name::new(name).ok().filter(|_| known).ok_or_else(|| {
+fn known_handler(state: &AdminState, name: &str) -> Result<Target, Problem> {
+    let known = state.replayer.targets.iter().find(|target| target.handler.as_str() == name);
+    known.cloned().ok_or_else(|| {
         Problem::bad_request(format!("to_handler: there is no handler `{}`", name.escape_debug()))
     })
 }

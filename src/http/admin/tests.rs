@@ -75,7 +75,11 @@ fn state(store: &Store, sources: Sources, woken: &Arc<AtomicUsize>) -> AdminStat
         readmit: Arc::new(|_, _| Box::pin(async { Ok(Vec::new()) })),
         replayer: crate::replay::Replayer {
             store: store.clone(),
-            targets: Arc::from([]),
+            targets: Arc::from(["log", "late"].map(|handler| crate::store::replay_run::Target {
+                handler: Name::new(handler).expect("a name"),
+                takes: Arc::new(|_, _| true),
+                lane: None,
+            })),
             worker: "admin".to_owned(),
             wake: Arc::default(),
         },

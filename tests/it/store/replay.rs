@@ -1,7 +1,10 @@
 //! Retry, replay, cancel, discard: what people do to deliveries.
 
+use std::sync::Arc;
+
 use entity::{State, TryOutcome};
-use hookonce::store::{Removed, Reopened, Settled, StoreError, Verdict};
+use hookonce::store::replay_run::Target;
+use hookonce::store::{LanePlace, Removed, Reopened, Settled, StoreError, Verdict};
 use uuid::Uuid;
 
 use super::ground::{claim_one, dead, delivered, event, fresh, name, settle, settlement};
@@ -77,9 +80,18 @@ both_databases!(again_makes_a_new_round_under_a_new_id, |db| async move {
 both_databases!(a_handler_that_did_not_exist_then_can_be_given_the_event, |db| async move {
     let store = db.store().await;
     let (event, _) = delivered(&store, "evt_1", "old").await;
-    let done = store.replay(event, vec![name("new")], false).await.unwrap();
+    let place = |lane: String| LanePlace { lane, skip_dead: true };
+    let to_new = Target {
+        handler: name("new"),
+        takes: Arc::new(|_, _| true),
+        lane: Some(Arc::new(move |_, body| place(format!("{body:?}")))),
+    };
+    let done = store.replay(event, vec![to_new], false).await.unwrap();
     let [Reopened::New(made)] = done[..] else { panic!("{done:?}") };
     assert_eq!(claim_one(&store, "new").await.delivery, made);
+    let (row, _) = store.delivery(made).await.unwrap().unwrap();
+    assert_eq!(row.delivery.lane.as_deref(), Some("b\"{}\""), "it stands in the lane of its body");
+    assert!(row.delivery.lane_skip);
 });
 
 both_databases!(an_event_whose_body_is_gone_can_not_be_delivered_again, |db| async move {

@@ -13,7 +13,7 @@ use crate::http::admin::shape::{ReplayReport, ReplaysRequest};
 use crate::replay::{self, Replayer};
 
 impl Direct {
-    fn replayer(&self) -> Replayer {
+    pub(super) fn replayer(&self) -> Replayer {
         Replayer {
             store: self.store.clone(),
             targets: replay::targets(&Arc::new(Routes::of(&self.config.handlers))),
