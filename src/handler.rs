@@ -14,6 +14,7 @@ use crate::secret::Secret;
 use crate::statement::Script;
 
 pub mod build;
+pub mod control;
 pub mod exec;
 pub mod function;
 pub mod http;
@@ -147,6 +148,8 @@ pub struct HandlerSettings {
     pub lease: Duration,
     /// How its deliveries are put into lanes; `None` when each may run beside any other.
     pub lane: Option<lane::Lane>,
+    /// What holds it back.
+    pub control: control::Control,
 }
 
 /// What a configured handler does.

@@ -16,6 +16,7 @@ use entity::{Name, TryOutcome};
 use metrics::{Counter, Gauge, Histogram, Key, Label, Metadata, Recorder};
 use metrics_exporter_prometheus::{Matcher, PrometheusBuilder, PrometheusHandle};
 
+mod control;
 mod idempotency;
 pub mod names;
 mod upkeep;

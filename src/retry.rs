@@ -9,6 +9,19 @@ pub struct RetryPolicy {
     pub limit: Limit,
     /// How long to wait between tries.
     pub backoff: Backoff,
+    /// What to do when nobody knows how a try ended.
+    pub on_unknown: OnUnknown,
+}
+
+/// What to do with a delivery whose try may have done its work or not: the worker died, or the daemon had
+/// to end before the handler answered.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub enum OnUnknown {
+    /// Try again; who is called dedupes by the delivery's id.
+    #[default]
+    Retry,
+    /// Leave it to a person, as a dead letter.
+    Park,
 }
 
 /// When to give up.
@@ -55,6 +68,7 @@ impl Default for RetryPolicy {
                 first: Duration::from_secs(10),
                 max: Duration::from_secs(3600),
             },
+            on_unknown: OnUnknown::Retry,
         }
     }
 }
@@ -114,6 +128,7 @@ mod tests {
         let policy = RetryPolicy {
             limit: Limit::Attempts(100),
             backoff: Backoff::Exponential { first: s(10), max: s(60) },
+            on_unknown: OnUnknown::Retry,
         };
         for (tried, jitter, want) in [
             (1, 1.0, s(10)),
@@ -135,8 +150,11 @@ mod tests {
 
     #[test]
     fn a_list_is_followed_in_order_and_its_last_wait_repeats() {
-        let policy =
-            RetryPolicy { limit: Limit::Attempts(4), backoff: Backoff::List(vec![s(1), s(5)]) };
+        let policy = RetryPolicy {
+            limit: Limit::Attempts(4),
+            backoff: Backoff::List(vec![s(1), s(5)]),
+            on_unknown: OnUnknown::Retry,
+        };
         assert_eq!(policy.next(1, s(0), None, 0.3), Next::After(s(1)));
         assert_eq!(policy.next(2, s(0), None, 0.3), Next::After(s(5)));
         assert_eq!(policy.next(3, s(0), None, 0.3), Next::After(s(5)));
@@ -145,14 +163,22 @@ mod tests {
 
     #[test]
     fn time_runs_out_when_the_next_try_would_begin_after_it() {
-        let policy = RetryPolicy { limit: Limit::For(s(60)), backoff: Backoff::List(vec![s(10)]) };
+        let policy = RetryPolicy {
+            limit: Limit::For(s(60)),
+            backoff: Backoff::List(vec![s(10)]),
+            on_unknown: OnUnknown::Retry,
+        };
         assert_eq!(policy.next(9, s(50), None, 0.0), Next::After(s(10)));
         assert_eq!(policy.next(9, s(51), None, 0.0), Next::GiveUp);
     }
 
     #[test]
     fn a_handlers_wish_lengthens_the_wait_within_a_bound() {
-        let policy = RetryPolicy { limit: Limit::Attempts(9), backoff: Backoff::List(vec![s(10)]) };
+        let policy = RetryPolicy {
+            limit: Limit::Attempts(9),
+            backoff: Backoff::List(vec![s(10)]),
+            on_unknown: OnUnknown::Retry,
+        };
         assert_eq!(policy.next(1, s(0), Some(s(30)), 0.0), Next::After(s(30)));
         assert_eq!(policy.next(1, s(0), Some(s(3)), 0.0), Next::After(s(10)));
         assert_eq!(policy.next(1, s(0), Some(s(u64::MAX / 2)), 0.0), Next::After(RETRY_AFTER_MAX));

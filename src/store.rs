@@ -27,6 +27,7 @@ pub mod gauge;
 pub mod idempotency;
 mod lock;
 pub mod migrate;
+pub mod pause;
 pub mod pg_cron;
 pub mod record;
 pub mod recorded;

@@ -12,7 +12,8 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-use crate::handler::seats::{Seat, Seats, Taken};
+use crate::handler::control::Control;
+use crate::handler::seats::{Seat, Seating, Seats, Taken};
 use crate::handler::shape::Shape;
 use crate::metric::Metrics;
 use crate::retry::RetryPolicy;
@@ -21,11 +22,13 @@ use crate::store::{Claimed, Store};
 
 mod attempt;
 mod births;
+mod control;
 pub mod effect;
 mod leases;
 pub mod settle;
 mod settler;
 
+use control::Controls;
 use effect::Effect;
 use leases::Leases;
 use settler::Settler;
@@ -66,6 +69,8 @@ pub struct Callee {
     pub lease: Duration,
     /// Whether some of its deliveries wait for the end of others.
     pub in_lanes: bool,
+    /// What holds it back.
+    pub control: Control,
 }
 
 /// What the worker needs.
@@ -100,8 +105,12 @@ pub struct Birth {
 /// The seats of these handlers.
 #[must_use]
 pub fn seats(callees: &[Callee]) -> Arc<Seats> {
-    let seats = callees.iter().map(|it| (it.name.clone(), it.concurrency, it.lease));
-    Arc::new(Seats::new(seats))
+    Arc::new(Seats::new(callees.iter().map(|it| Seating {
+        handler: it.name.clone(),
+        calls: it.concurrency,
+        lease: it.lease,
+        rate: it.control.rate,
+    })))
 }
 
 /// When to stop, in two steps.
@@ -121,6 +130,9 @@ struct Shared {
     leases: Leases,
     callees: HashMap<Name, Callee>,
     seats: Arc<Seats>,
+    controls: Controls,
+    /// Names this replica.
+    id: String,
     /// See [`UNSETTLED_MAX`].
     unsettled: Arc<Semaphore>,
     /// One for each transaction of an effect that the store can have open.
@@ -143,13 +155,15 @@ pub async fn run(parts: WorkerParts, stop: WorkerStop) {
         parts.metrics.clone(),
         renewing.clone(),
     ));
-    let callees = parts.callees.into_iter().map(|callee| (callee.name.clone(), callee));
+    let callees = parts.callees.iter().map(|callee| (callee.name.clone(), callee.clone()));
     let shared = Arc::new(Shared {
         effects: Semaphore::new(parts.store.effects_at_once()),
         store: parts.store,
         metrics: parts.metrics,
         settler,
         leases,
+        controls: Controls::new(parts.callees.iter()),
+        id: parts.id,
         callees: callees.collect(),
         seats: parts.seats,
         unsettled: Arc::new(Semaphore::new(UNSETTLED_MAX)),
@@ -157,11 +171,15 @@ pub async fn run(parts: WorkerParts, stop: WorkerStop) {
         stop,
     });
 
+    let watching = settler_tracker.spawn({
+        let (shared, stop) = (Arc::clone(&shared), renewing.clone());
+        async move { control::watch(&shared, stop).await }
+    });
     let births = tokio::spawn(births::run(Arc::clone(&shared), parts.births, tracker.clone()));
     if shared.callees.is_empty() {
         shared.stop.claiming.cancelled().await;
     } else {
-        claim_until_stopped(&shared, &parts.id, &tracker).await;
+        claim_until_stopped(&shared, &tracker).await;
     }
     if let Err(error) = births.await {
         tracing::error!(error = %error, "the task for newborn deliveries failed; their leases will lapse");
@@ -170,19 +188,34 @@ pub async fn run(parts: WorkerParts, stop: WorkerStop) {
     // Leases stay renewed until the last call has ended and is settled.
     tracker.close();
     tracker.wait().await;
-    drop(shared);
     renewing.cancel();
+    // It holds the settler, which ends when nobody does.
+    if let Err(error) = watching.await {
+        tracing::error!(error = %error, "the task that looks at pauses failed");
+    }
+    drop(shared);
     settler_tracker.close();
     settler_tracker.wait().await;
 }
 
-async fn claim_until_stopped(shared: &Arc<Shared>, worker: &str, tracker: &TaskTracker) {
+async fn claim_until_stopped(shared: &Arc<Shared>, tracker: &TaskTracker) {
+    // What is paused is known before anything is claimed.
+    while let Err(error) = control::look(shared).await {
+        tracing::warn!(error = %error, "the pauses of handlers can't be looked at now; nothing is claimed");
+        tokio::select! {
+            () = tokio::time::sleep(PAUSE_AFTER_ERROR) => {}
+            () = shared.stop.claiming.cancelled() => return,
+        }
+    }
     // After a quiet second one question will do in place of a claim.
     let mut rested = false;
     while !shared.stop.claiming.is_cancelled() {
-        let mut sleep = if rested { until_due(shared).await } else { Duration::ZERO };
+        let mut sleep = match rested {
+            true => until_due(shared).await.min(until_rate(shared)),
+            false => Duration::ZERO,
+        };
         if sleep.is_zero() {
-            sleep = claim(shared, worker, tracker).await;
+            sleep = claim(shared, tracker).await;
         }
         if sleep.is_zero() {
             rested = false;
@@ -197,7 +230,7 @@ async fn claim_until_stopped(shared: &Arc<Shared>, worker: &str, tracker: &TaskT
 }
 
 /// Claims for every handler that has room, and begins what it got. Gives how long to sleep.
-async fn claim(shared: &Arc<Shared>, worker: &str, tracker: &TaskTracker) -> Duration {
+async fn claim(shared: &Arc<Shared>, tracker: &TaskTracker) -> Duration {
     let mut taken = take_seats(shared);
     let rooms: Vec<Room> = taken
         .iter()
@@ -207,10 +240,10 @@ async fn claim(shared: &Arc<Shared>, worker: &str, tracker: &TaskTracker) -> Dur
         })
         .collect();
     if rooms.is_empty() {
-        // Every handler is busy; a call that ends wakes us.
-        return POLL;
+        // Every handler is busy or held back; a call that ends, or one that is resumed, wakes us.
+        return until_rate(shared).min(POLL);
     }
-    let claims = match shared.store.claim(worker, rooms).await {
+    let claims = match shared.store.claim(&shared.id, rooms).await {
         Ok(claims) => claims,
         Err(error) => {
             tracing::warn!(error = %error, cause = ?std::error::Error::source(&error), "nothing could be claimed now");
@@ -234,8 +267,14 @@ async fn claim(shared: &Arc<Shared>, worker: &str, tracker: &TaskTracker) -> Dur
     }
     match until_due(shared).await {
         Duration::ZERO => PAUSE_WHEN_TAKEN,
-        until => until,
+        until => until.min(until_rate(shared)),
     }
+}
+
+/// How long until a handler that has more to do may begin it by its rate.
+fn until_rate(shared: &Shared) -> Duration {
+    let until = shared.seats.until_rate().unwrap_or(Duration::MAX);
+    until.max(Duration::from_millis(1))
 }
 
 /// The seats that each handler has free now; handlers that are full are left out, and are behind until

@@ -8,6 +8,7 @@ use sea_orm_migration::prelude::*;
 
 mod captured_secret;
 mod ground;
+mod handler_pause;
 mod idempotency_key;
 mod lanes;
 mod lean;
@@ -31,6 +32,7 @@ impl MigratorTrait for Migrator {
             Box::new(skipped::Skipped),
             Box::new(idempotency_key::IdempotencyKey),
             Box::new(replay_run::ReplayRun),
+            Box::new(handler_pause::HandlerPause),
         ]
     }
 }

@@ -6,6 +6,7 @@ use entity::Name;
 
 use super::{named, pattern};
 use crate::handler::Pattern;
+use crate::handler::control::Control;
 use crate::http::admin::shape::HandlerItem;
 use crate::retry::RetryPolicy;
 use crate::source::Sources;
@@ -93,6 +94,7 @@ impl Function {
                 Effect::InTransaction(_) => TRANSACTION_LEASE,
             },
             in_lanes: false,
+            control: Control::default(),
         }
     }
 
@@ -104,6 +106,7 @@ impl Function {
             from: vec![self.source.to_string()],
             events: vec![self.events.as_str().to_owned()],
             settings: None,
+            paused: None,
         }
     }
 }

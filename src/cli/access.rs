@@ -9,7 +9,7 @@ use uuid::Uuid;
 use super::{Failure, Global};
 use crate::http::admin::shape::{
     Action, CleanupDone, DeliveryFull, EventFull, EventItem, HandlerItem, HandlerTest,
-    IdempotencyKeyItem, List, ReadmitItem, ReadmitRequest, RejectionItem, ReplayReport,
+    IdempotencyKeyItem, List, PauseDone, ReadmitItem, ReadmitRequest, RejectionItem, ReplayReport,
     ReplaysRequest, SourceItem, Stats,
 };
 use crate::store::idempotency::KeyFilter;
@@ -192,6 +192,16 @@ impl Access {
     /// One handler with its settings.
     pub async fn handler(&self, name: &str) -> Result<HandlerItem, Failure> {
         either!(self, it => it.handler(name))
+    }
+
+    /// Pauses a handler on every replica.
+    pub async fn pause(&self, name: &str, reason: Option<String>) -> Result<PauseDone, Failure> {
+        either!(self, it => it.pause(name, reason))
+    }
+
+    /// Ends a handler's pause, whatever made it.
+    pub async fn resume(&self, name: &str) -> Result<PauseDone, Failure> {
+        either!(self, it => it.resume(name))
     }
 
     /// What a handler would do with an event.

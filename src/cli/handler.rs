@@ -6,8 +6,8 @@ use clap::{CommandFactory, Subcommand};
 
 use super::access::Access;
 use super::output::{Grid, plain};
-use super::{Cli, Failure, Global, Output, unbuilt};
-use crate::http::admin::shape::{HandlerItem, HandlerTest};
+use super::{Cli, Failure, Global, Output, moment, unbuilt};
+use crate::http::admin::shape::{HandlerItem, HandlerTest, PauseDone, PausedItem};
 
 #[derive(Subcommand)]
 pub(super) enum Verb {
@@ -17,6 +17,19 @@ pub(super) enum Verb {
     Show {
         /// Its name
         name: String,
+    },
+    /// Call it no more, on any replica, until it is resumed. Calls that run go on; events are recorded as ever.
+    Pause {
+        #[command(flatten)]
+        which: Which,
+        /// Why, for whoever finds it paused
+        #[arg(long)]
+        reason: Option<String>,
+    },
+    /// Call it again, whatever paused it.
+    Resume {
+        #[command(flatten)]
+        which: Which,
     },
     /// What it would do with an event: match, `when`, `transform`, and what would be sent. Sends nothing.
     Test {
@@ -28,6 +41,30 @@ pub(super) enum Verb {
     },
     #[command(external_subcommand)]
     Other(Vec<OsString>),
+}
+
+/// Handlers by name, or all of them.
+#[derive(clap::Args)]
+pub(super) struct Which {
+    /// Their names
+    #[arg(required_unless_present = "all", conflicts_with = "all")]
+    names: Vec<String>,
+    /// Every handler
+    #[arg(long)]
+    all: bool,
+}
+
+impl Which {
+    async fn names(self, access: &Access) -> Result<Vec<String>, Failure> {
+        if !self.all {
+            // All of them are there, or nothing is done.
+            for name in &self.names {
+                access.handler(name).await?;
+            }
+            return Ok(self.names);
+        }
+        Ok(access.handlers().await?.items.into_iter().map(|it| it.name).collect())
+    }
 }
 
 pub(super) async fn run(verb: Verb, global: &Global, output: &Output) -> Result<(), Failure> {
@@ -52,14 +89,50 @@ async fn act(verb: Verb, access: &Access, output: &Output) -> Result<(), Failure
                 Some(_) => Err(Failure::Failed(format!("{name} can't handle this event"))),
             }
         }
+        Verb::Pause { which, reason } => {
+            let mut done = Vec::new();
+            for name in which.names(access).await? {
+                done.push(access.pause(&name, reason.clone()).await?);
+            }
+            output.list(&done, None, pauses)
+        }
+        Verb::Resume { which } => {
+            let mut done = Vec::new();
+            for name in which.names(access).await? {
+                done.push(access.resume(&name).await?);
+            }
+            output.list(&done, None, pauses)
+        }
         Verb::Other(_) => Ok(()),
     }
 }
 
+fn pauses(done: &[PauseDone]) -> Grid {
+    let mut grid = Grid::new(["HANDLER", "NOW", "CHANGED"]);
+    for it in done {
+        let changed = if it.changed { "yes" } else { "no: it was so already" };
+        grid.row([it.handler.clone(), standing(it.paused.as_ref()), changed.to_owned()]);
+    }
+    grid
+}
+
+/// Whether it runs, and if not, why.
+fn standing(paused: Option<&PausedItem>) -> String {
+    let Some(it) = paused else { return "runs".to_owned() };
+    let until = match it.tries_again_in_seconds {
+        Some(secs) => format!(", tries again in {secs:.0}s"),
+        None => String::new(),
+    };
+    let since = moment::show(it.since);
+    format!("paused by {} since {since}{until}: {}", it.by, it.reason)
+}
+
 fn grid(handlers: &[HandlerItem]) -> Grid {
-    let mut grid = Grid::new(["NAME", "KIND", "FROM", "EVENTS"]);
+    let mut grid = Grid::new(["NAME", "KIND", "FROM", "EVENTS", "NOW"]);
     for it in handlers {
-        grid.row([it.name.clone(), it.kind.clone(), it.from.join(", "), it.events.join(", ")]);
+        let (from, events) = (it.from.join(", "), it.events.join(", "));
+        let now = it.paused.as_ref().map_or("runs", |_| "paused");
+        grid.row([it.name.clone(), it.kind.clone(), from, events, now.to_owned()]);
     }
     grid
 }
@@ -71,6 +144,7 @@ fn text(it: &HandlerItem) -> String {
     pair("kind", it.kind.clone());
     pair("from", it.from.join(", "));
     pair("events", it.events.join(", "));
+    pair("now", standing(it.paused.as_ref()));
     let settings = it.settings.iter().filter_map(|it| it.as_object()).flatten();
     for (key, value) in settings.filter(|(key, _)| !matches!(key.as_str(), "from" | "events")) {
         let shown = match value {

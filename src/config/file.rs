@@ -9,7 +9,7 @@ use serde::Deserialize;
 use url::Url;
 
 use super::secrets::{FileSecret, TextOrSecret};
-use super::value::{Bytes, Names, PerSecond, Schedule, Span, Text, Waits, Window};
+use super::value::{Bytes, Names, Pace, PerSecond, Schedule, Span, Text, Waits, Window};
 use crate::source::{OnIdConflict, OnReplay};
 
 pub(crate) mod gateway;
@@ -195,6 +195,38 @@ pub(crate) struct FileHandler {
     pub(crate) lane: Option<String>,
     /// What a dead delivery does to its lane. Default block.
     pub(crate) on_dead: Option<FileOnDead>,
+    /// How many calls may begin in a time, on each replica, such as "50/s" or "10/m". Default no limit.
+    pub(crate) rate: Option<Text<Pace>>,
+    /// Pauses the queue while the handler fails. Default off.
+    pub(crate) breaker: Option<FileBreaker>,
+    /// HTTP statuses, or exit codes, that pause the handler until somebody resumes it. Default none.
+    pub(crate) pause_on: Vec<i32>,
+    /// What to do when nobody knows how a try ended, as after a crash. Default retry.
+    pub(crate) on_unknown: Option<FileOnUnknown>,
+}
+
+/// When a handler's queue is paused because it fails.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table such as { failures = 20, pause = \"1m\" }"
+)]
+pub(crate) struct FileBreaker {
+    /// One after the other, on one replica. Default 20.
+    pub(crate) failures: Option<u32>,
+    /// How long the queue rests before one call tries again. Default 1m.
+    pub(crate) pause: Option<Span>,
+}
+
+/// What to do when nobody knows how a try ended.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FileOnUnknown {
+    /// Try again.
+    Retry,
+    /// A dead letter, for a person to decide.
+    Park,
 }
 
 /// What a dead delivery does to its lane.

@@ -11,6 +11,7 @@ use crate::secret::Secret;
 use crate::source::{OnIdConflict, OnReplay, SourceSettings};
 use crate::store::Migrate;
 
+mod control;
 mod gateway;
 
 /// What stands in place of a secret.
@@ -220,6 +221,7 @@ pub(crate) fn handler(it: &HandlerSettings) -> Table {
         table.insert("lane".into(), lane.place().into());
         table.insert("on_dead".into(), if lane.skip_dead { "skip" } else { "block" }.into());
     }
+    control::control(&mut table, it);
     match &it.kind {
         Kind::Http(http) => {
             let headers: Table =

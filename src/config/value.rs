@@ -10,6 +10,7 @@ use ipnet::IpNet;
 use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
 use serde::de::{self, Deserialize, Deserializer, SeqAccess, Visitor};
 
+use crate::handler::control::Rate;
 use crate::retry::Backoff;
 
 /// A value that is written as a text in a form of its own.
@@ -143,6 +144,30 @@ impl Written for PerSecond {
             return Err("it must come to 1, 2, 3 … a second".to_owned());
         }
         Ok(Self(count / seconds))
+    }
+}
+
+/// So many in a second, a minute or an hour.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Pace(pub(crate) Rate);
+
+impl Written for Pace {
+    const NAME: &'static str = "Pace";
+    const EXPECTED: &'static str = "a rate such as \"50/s\" or \"10/m\"";
+
+    fn read(text: &str) -> Result<Self, String> {
+        let (count, unit) = text.split_once('/').ok_or("there is no `/`")?;
+        let calls: u32 = count.trim().parse().map_err(|_| "the count is not a whole number")?;
+        let per = match unit.trim() {
+            "s" => 1,
+            "m" => 60,
+            "h" => 3600,
+            _ => return Err("the unit is none of s, m and h".to_owned()),
+        };
+        if calls == 0 {
+            return Err("a rate of nothing would stop it: pause it instead".to_owned());
+        }
+        Ok(Self(Rate { calls, per: Duration::from_secs(per) }))
     }
 }
 

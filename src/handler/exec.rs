@@ -84,7 +84,7 @@ impl ExecHandler {
     }
 }
 
-fn facts(event: &Event, context: &Context) -> [(&'static str, String); 9] {
+fn facts(event: &Event, context: &Context) -> [(&'static str, String); 10] {
     [
         ("HOOKONCE_SOURCE", event.source.to_string()),
         ("HOOKONCE_EVENT", event.id.to_string()),
@@ -92,6 +92,7 @@ fn facts(event: &Event, context: &Context) -> [(&'static str, String); 9] {
         ("HOOKONCE_EVENT_TYPE", event.kind.clone()),
         ("HOOKONCE_DELIVERY", context.delivery.to_string()),
         ("HOOKONCE_ATTEMPT", context.attempt.to_string()),
+        ("HOOKONCE_EPOCH", context.epoch.to_string()),
         ("HOOKONCE_HANDLER", context.handler.to_string()),
         ("HOOKONCE_CONTENT_TYPE", event.content_type().to_owned()),
         (

@@ -1,18 +1,25 @@
 //! How many calls each handler still takes on this replica, and who may have the next one.
 
 use std::collections::HashMap;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, AtomicU8, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use entity::Name;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+
+use super::control::Rate;
+
+mod bucket;
+
+use bucket::Bucket;
 
 /// The seats of all handlers of one worker.
 ///
 /// Two ask for them: the claiming loop, for what waits in the table, and intake, for what is being
 /// recorded. As long as a handler keeps up, intake may have a seat and the delivery needs no claim.
-/// When it doesn't, the loop alone seats: the oldest first.
+/// When it doesn't, the loop alone seats: the oldest first. A handler that is paused has no seats, and one
+/// with a rate as many as calls may begin now.
 #[derive(Debug)]
 pub struct Seats {
     rows: HashMap<Name, Row>,
@@ -26,27 +33,90 @@ struct Row {
     lease: Duration,
     /// Something waits in the table, as far as is known.
     behind: AtomicBool,
+    /// A [`Gate`].
+    gate: AtomicU8,
+    bucket: Option<Arc<Mutex<Bucket>>>,
 }
 
-/// One call's seat; free again when dropped.
+/// What a handler is to be seated with.
+#[derive(Debug, Clone)]
+pub struct Seating {
+    /// The handler.
+    pub handler: Name,
+    /// How many calls at once; at least one.
+    pub calls: u16,
+    /// How long the lease of a newborn delivery is.
+    pub lease: Duration,
+    /// How many calls may begin in a time.
+    pub rate: Option<Rate>,
+}
+
+/// Whether a handler has seats at all.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[repr(u8)]
+pub enum Gate {
+    /// It has.
+    Open = 0,
+    /// It is paused: none.
+    Closed = 1,
+    /// One, while no other call runs: to see whether it works again.
+    Probe = 2,
+}
+
+/// One call's seat; free again when dropped, and so is what it holds of the rate, unless it was spent.
 #[derive(Debug)]
-pub struct Seat(#[expect(dead_code, reason = "held for its drop")] OwnedSemaphorePermit);
+pub struct Seat {
+    _permit: OwnedSemaphorePermit,
+    token: Option<Token>,
+}
+
+/// A call's part of the rate.
+#[derive(Debug)]
+struct Token(Option<Arc<Mutex<Bucket>>>);
 
 /// Seats taken together, to be handed out one by one; what is left is free again when dropped.
 #[derive(Debug)]
-pub struct Taken(OwnedSemaphorePermit);
+pub struct Taken {
+    permits: OwnedSemaphorePermit,
+    tokens: Vec<Token>,
+}
+
+impl Drop for Token {
+    fn drop(&mut self) {
+        if let Some(bucket) = &self.0 {
+            locked(bucket).give_back(1);
+        }
+    }
+}
+
+impl Seat {
+    /// The call begins: it counts for the rate.
+    pub fn spend(&mut self) {
+        if let Some(token) = &mut self.token {
+            token.0 = None;
+        }
+    }
+}
 
 impl Seats {
-    /// Handlers with the number of calls at once and the length of a lease.
+    /// The seats of these handlers, all open.
     #[must_use]
-    pub fn new(handlers: impl IntoIterator<Item = (Name, u16, Duration)>) -> Self {
+    pub fn new(handlers: impl IntoIterator<Item = Seating>) -> Self {
+        let now = Instant::now();
         let rows = handlers
             .into_iter()
-            .map(|(name, calls, lease)| {
+            .map(|Seating { handler, calls, lease, rate }| {
                 let calls = calls.max(1);
-                let free = Arc::new(Semaphore::new(usize::from(calls)));
-                // Until the first claim has looked, who knows what waits.
-                (name, Row { free, calls, lease, behind: AtomicBool::new(true) })
+                let row = Row {
+                    free: Arc::new(Semaphore::new(usize::from(calls))),
+                    calls,
+                    lease,
+                    // Until the first claim has looked, who knows what waits.
+                    behind: AtomicBool::new(true),
+                    gate: AtomicU8::new(Gate::Open as u8),
+                    bucket: rate.map(|rate| Arc::new(Mutex::new(Bucket::new(rate, now)))),
+                };
+                (handler, row)
             })
             .collect();
         Self { rows, closed: AtomicBool::new(false) }
@@ -57,14 +127,18 @@ impl Seats {
     #[must_use]
     pub fn for_newborn(&self, handler: &Name) -> Option<(Seat, Duration)> {
         let row = self.rows.get(handler)?;
-        if row.behind.load(Ordering::Acquire) {
+        if row.behind.load(Ordering::Acquire) || row.gate() != Gate::Open {
             return None;
         }
+        let Some(mut tokens) = row.tokens(1) else {
+            row.behind.store(true, Ordering::Release);
+            return None;
+        };
         match Arc::clone(&row.free).try_acquire_owned() {
             // Asked after the seat is taken: then `all_free` either waits for this seat, or has been
             // closed before it, and nothing is born that nobody would call.
             Ok(_) if self.closed.load(Ordering::Acquire) => None,
-            Ok(permit) => Some((Seat(permit), row.lease)),
+            Ok(permit) => Some((Seat { _permit: permit, token: tokens.pop() }, row.lease)),
             Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
                 row.behind.store(true, Ordering::Release);
                 None
@@ -82,22 +156,64 @@ impl Seats {
         loop {
             let free = row.free.available_permits();
             let share = if row.behind.load(Ordering::Acquire) { free } else { free.div_ceil(2) };
-            let free = share.min(most);
+            let free = match row.gate() {
+                Gate::Open => share.min(most),
+                Gate::Probe => usize::from(free == usize::from(row.calls)),
+                Gate::Closed => 0,
+            };
             if free == 0 {
                 return None;
             }
-            // A newborn may have been quicker: then there are fewer, so this ends.
             let wanted = u32::try_from(free).unwrap_or(u32::MAX);
-            if let Ok(permit) = Arc::clone(&row.free).try_acquire_many_owned(wanted) {
-                return Some(Taken(permit));
+            let tokens = row.tokens(wanted)?;
+            let wanted = if row.bucket.is_some() { tokens.len() } else { free };
+            let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
+            // A newborn may have been quicker: then there are fewer, so this ends.
+            if let Ok(permits) = Arc::clone(&row.free).try_acquire_many_owned(wanted) {
+                return Some(Taken { permits, tokens });
             }
         }
     }
 
-    /// Whether the handler has a seat free.
+    /// Whether a call of the handler could begin now.
     #[must_use]
     pub fn has_free(&self, handler: &Name) -> bool {
-        self.rows.get(handler).is_some_and(|row| row.free.available_permits() > 0)
+        self.rows.get(handler).is_some_and(|row| {
+            let free = row.free.available_permits();
+            let seated = match row.gate() {
+                Gate::Open => free > 0,
+                Gate::Probe => free == usize::from(row.calls),
+                Gate::Closed => false,
+            };
+            seated && row.rests().is_zero()
+        })
+    }
+
+    /// How long until one of the handlers that wait only for their rate may begin a call.
+    #[must_use]
+    pub fn until_rate(&self) -> Option<Duration> {
+        let waits = self.rows.values().filter(|row| {
+            let seated = row.gate() != Gate::Closed && row.free.available_permits() > 0;
+            seated && row.behind.load(Ordering::Acquire)
+        });
+        waits.map(Row::rests).filter(|rests| !rests.is_zero()).min()
+    }
+
+    /// Whether the handler is paused; `None` for one that isn't of this worker.
+    #[must_use]
+    pub fn gate(&self, handler: &Name) -> Option<Gate> {
+        self.rows.get(handler).map(Row::gate)
+    }
+
+    /// Opens or closes a handler's gate; true when it was another before. Calls that run go on.
+    pub fn set_gate(&self, handler: &Name, gate: Gate) -> bool {
+        let Some(row) = self.rows.get(handler) else { return false };
+        let changed = row.gate.swap(gate as u8, Ordering::AcqRel) != gate as u8;
+        if changed {
+            // Something may have been recorded meanwhile, and it comes first.
+            row.behind.store(true, Ordering::Release);
+        }
+        changed
     }
 
     /// Says whether anything that is due still waits in the table.
@@ -127,16 +243,45 @@ impl Seats {
     }
 }
 
+impl Row {
+    fn gate(&self) -> Gate {
+        match self.gate.load(Ordering::Acquire) {
+            0 => Gate::Open,
+            1 => Gate::Closed,
+            _ => Gate::Probe,
+        }
+    }
+
+    /// What the rate allows of `most`: `None` when nothing, and no tokens where there is no rate.
+    fn tokens(&self, most: u32) -> Option<Vec<Token>> {
+        let Some(bucket) = &self.bucket else { return Some(Vec::new()) };
+        let taken = locked(bucket).take(most, Instant::now());
+        (taken > 0).then(|| (0..taken).map(|_| Token(Some(Arc::clone(bucket)))).collect())
+    }
+
+    /// How long until the rate allows a call.
+    fn rests(&self) -> Duration {
+        let bucket = self.bucket.as_ref();
+        bucket.map_or(Duration::ZERO, |bucket| locked(bucket).wait(Instant::now()))
+    }
+}
+
+/// Nothing that holds the lock can panic half-way.
+fn locked(bucket: &Mutex<Bucket>) -> MutexGuard<'_, Bucket> {
+    bucket.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 impl Taken {
     /// How many are left.
     #[must_use]
     pub fn left(&self) -> u32 {
-        u32::try_from(self.0.num_permits()).unwrap_or(u32::MAX)
+        u32::try_from(self.permits.num_permits()).unwrap_or(u32::MAX)
     }
 
     /// One of them.
     pub fn one(&mut self) -> Option<Seat> {
-        self.0.split(1).map(Seat)
+        let permit = self.permits.split(1)?;
+        Some(Seat { _permit: permit, token: self.tokens.pop() })
     }
 }
 
@@ -146,9 +291,13 @@ mod tests {
 
     const LEASE: Duration = Duration::from_secs(30);
 
+    fn seating(name: &Name, calls: u16, rate: Option<Rate>) -> Seating {
+        Seating { handler: name.clone(), calls, lease: LEASE, rate }
+    }
+
     fn seats(calls: u16) -> (Seats, Name) {
         let name = Name::new("billing").expect("a name");
-        let seats = Seats::new([(name.clone(), calls, LEASE)]);
+        let seats = Seats::new([seating(&name, calls, None)]);
         seats.set_behind(&name, false);
         (seats, name)
     }
@@ -176,12 +325,49 @@ mod tests {
     #[test]
     fn nobody_is_born_leased_before_the_first_claim_nor_after_the_stop() {
         let name = Name::new("billing").expect("a name");
-        let seats = Seats::new([(name.clone(), 1, LEASE)]);
+        let seats = Seats::new([seating(&name, 1, None)]);
         assert!(seats.for_newborn(&name).is_none());
         seats.set_behind(&name, false);
         seats.close();
         assert!(seats.for_newborn(&name).is_none());
         assert!(seats.for_newborn(&Name::new("other").expect("a name")).is_none());
+    }
+
+    #[test]
+    fn a_closed_gate_seats_nobody_and_a_probe_one_at_a_time() {
+        let (seats, name) = seats(2);
+        assert!(seats.set_gate(&name, Gate::Closed) && !seats.set_gate(&name, Gate::Closed));
+        assert!(seats.take(&name, 64).is_none() && !seats.has_free(&name));
+        seats.set_behind(&name, false);
+        assert!(seats.for_newborn(&name).is_none());
+        assert!(seats.set_gate(&name, Gate::Probe));
+        assert!(seats.has_free(&name));
+        let probe = seats.take(&name, 64).expect("one");
+        assert_eq!(probe.left(), 1);
+        assert!(seats.take(&name, 64).is_none() && !seats.has_free(&name));
+        drop(probe);
+        assert!(seats.set_gate(&name, Gate::Open) && seats.is_behind(&name));
+        assert_eq!(seats.take(&name, 64).expect("both").left(), 2);
+    }
+
+    #[test]
+    fn a_rate_is_spent_by_calls_that_begin_and_by_no_others() {
+        let name = Name::new("billing").expect("a name");
+        // One at once, then one in five minutes.
+        let rate = Rate { calls: 12, per: Duration::from_secs(3600) };
+        let seats = Seats::new([seating(&name, 8, Some(rate))]);
+        let mut taken = seats.take(&name, 64).expect("one");
+        assert_eq!(taken.left(), 1);
+        drop(taken.one());
+        drop(taken);
+        seats.set_behind(&name, false);
+        let (mut seat, _) = seats.for_newborn(&name).expect("it was given back");
+        seat.spend();
+        drop(seat);
+        assert!(seats.for_newborn(&name).is_none() && seats.is_behind(&name));
+        assert!(!seats.has_free(&name) && seats.take(&name, 64).is_none());
+        let wait = seats.until_rate().expect("it waits for its rate only");
+        assert!(wait > Duration::from_secs(290) && wait <= Duration::from_secs(300), "{wait:?}");
     }
 
     #[tokio::test]

@@ -43,6 +43,7 @@ mod deliveries;
 mod events;
 mod handlers;
 mod keys;
+pub mod pauses;
 mod query;
 mod rejections;
 mod replays;
@@ -163,6 +164,8 @@ pub(super) fn routes(config: &mut web::ServiceConfig) {
             .service(post("/api/v1/idempotency-keys/release").route(web::post().to(keys::release)))
             .service(get("/api/v1/handlers").route(web::get().to(handlers::list)))
             .service(get("/api/v1/handlers/{name}").route(web::get().to(handlers::show)))
+            .service(post("/api/v1/handlers/{name}/pause").route(web::post().to(pauses::pause)))
+            .service(post("/api/v1/handlers/{name}/resume").route(web::post().to(pauses::resume)))
             .service(post("/api/v1/handlers/{name}/test").route(web::post().to(handlers::test)))
             .default_service(web::to(|| async { Problem::not_found("route").response() })),
     );

@@ -36,6 +36,10 @@ pub const LEASE_FENCED: &str = "hookonce_lease_fenced_total";
 pub const CLEANUP_ROWS: &str = "hookonce_cleanup_rows_total";
 /// When cleanup last ended well.
 pub const CLEANUP_LAST_SUCCESS: &str = "hookonce_cleanup_last_success_timestamp_seconds";
+/// Whether a handler is paused.
+pub const HANDLER_PAUSED: &str = "hookonce_handler_paused";
+/// Whether a handler's breaker has paused it.
+pub const BREAKER_OPEN: &str = "hookonce_breaker_open";
 /// How long a strike of cleanup's schedule has waited for a run.
 pub const CLEANUP_OVERDUE: &str = "hookonce_cleanup_overdue_seconds";
 /// Rows that have expired and are still there.
@@ -116,6 +120,8 @@ pub(super) const DESCRIPTIONS: &[(&str, Kind, Option<Unit>, &str)] = &[
         Some(Unit::Seconds),
         "Unix time of the last cleanup that ended well; 0 before the first.",
     ),
+    (HANDLER_PAUSED, Kind::Gauge, None, "1 while a handler is paused, by whatever."),
+    (BREAKER_OPEN, Kind::Gauge, None, "1 while a handler is paused by its breaker."),
     (
         CLEANUP_OVERDUE,
         Kind::Gauge,

@@ -7,7 +7,7 @@ use entity::{Name, TryOutcome};
 use tokio_util::sync::CancellationToken;
 
 use super::UpkeepParts;
-use crate::retry::{Next, RetryPolicy};
+use crate::retry::{Next, OnUnknown, RetryPolicy};
 use crate::store::rescue::Lapsed;
 use crate::store::{AttemptRecord, Settled, Settlement, Store, StoreError, Verdict};
 
@@ -87,11 +87,13 @@ pub async fn rescue_once(
     if lapsed.is_empty() {
         return Ok(0);
     }
+    let paused = store.pause_history().await?;
     let settlements: Vec<Settlement> = lapsed
         .iter()
         .filter_map(|lapsed| {
             let (_, policy) = handlers.iter().find(|(name, _)| *name == lapsed.handler)?;
-            Some(settlement(lapsed, policy, jitter))
+            let held = paused.within(&lapsed.handler, lapsed.open_for);
+            Some(settlement(lapsed, lapsed.open_for.saturating_sub(held), policy, jitter))
         })
         .collect();
     let mut rescued = 0;
@@ -109,9 +111,16 @@ pub async fn rescue_once(
     Ok(rescued)
 }
 
-fn settlement(lapsed: &Lapsed, policy: &RetryPolicy, jitter: f64) -> Settlement {
+/// `open_for` is without the pauses of its handler.
+fn settlement(
+    lapsed: &Lapsed,
+    open_for: Duration,
+    policy: &RetryPolicy,
+    jitter: f64,
+) -> Settlement {
     let cause = "the worker was gone before it settled; whether the handler finished is unknown";
-    let verdict = match policy.next(lapsed.tried, lapsed.open_for, None, jitter) {
+    let verdict = match policy.next(lapsed.tried, open_for, None, jitter) {
+        _ if policy.on_unknown == OnUnknown::Park => Verdict::Dead { cause: cause.to_owned() },
         // The lease was the wait.
         Next::After(_) => Verdict::Pending { after: Duration::ZERO, cause: cause.to_owned() },
         Next::GiveUp => {

@@ -9,7 +9,7 @@ use futures::FutureExt;
 
 use super::effect::{Effect, Transactional, within};
 use super::settle::{Attempted, Ending, Judged, judge};
-use super::{Callee, Shared};
+use super::{Callee, Shared, control};
 use crate::event::Event;
 use crate::handler::seats::Seat;
 use crate::handler::shape::Shaped;
@@ -22,7 +22,8 @@ const SETTLE_GRACE: Duration = Duration::from_secs(5);
 
 /// Calls the handler and settles. Keeps its seat until the call has ended and may wait for its
 /// settlement: of those only so many may be, so that a database that takes none stops the claiming.
-pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed, seat: Seat) {
+pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed, mut seat: Seat) {
+    seat.spend();
     let lost = shared.leases.hold(claim.delivery, claim.epoch, callee.lease);
     let event = claim.event.take();
     let begun = Instant::now();
@@ -50,6 +51,9 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
         Came::To(ending) => (ending, false),
         Came::InDoubt(ending) => (ending, true),
         Came::Settled | Came::LeaseLost => {
+            if matches!(came, Came::Settled) {
+                control::worked(&shared, &callee).await;
+            }
             // Either way nothing of this call is left to settle.
             shared.leases.release(claim.delivery, claim.epoch);
             leave(&shared, &callee, seat);
@@ -66,10 +70,16 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
     shared.leases.settling(claim.delivery, claim.epoch);
     // Never closed, so there is always a permit in the end.
     let waiting = shared.unsettled.acquire().await;
+    // Before the seat is free: one that is tried again with one call gets no second one meanwhile.
+    let paused = control::after(&shared, &callee, &ending).await;
     leave(&shared, &callee, seat);
     let open_for = claim.open_for.saturating_add(took);
-    let judged =
+    let open_for = shared.controls.without_pauses(&callee.name, open_for);
+    let mut judged =
         judge(Attempted { ending, tried: claim.tried, open_for }, &callee.retry, rand::random());
+    if let Some(cause) = paused {
+        judged.verdict = Verdict::Released { after: Duration::ZERO, cause };
+    }
     // Of a delivery that is settled for good the next in its lane may be due now.
     let again = callee.in_lanes
         || matches!(judged.verdict, Verdict::Pending { .. } | Verdict::Released { .. });

@@ -6,7 +6,7 @@ use bytes::Bytes;
 use entity::TryOutcome;
 
 use crate::handler::{Outcome, Reply};
-use crate::retry::{Next, RetryPolicy};
+use crate::retry::{Next, OnUnknown, RetryPolicy};
 use crate::store::Verdict;
 
 /// A try that has ended.
@@ -95,7 +95,12 @@ pub fn judge(attempted: Attempted, policy: &RetryPolicy, jitter: f64) -> Judged 
             let cause =
                 "the daemon shut down before the handler answered; whether it finished is unknown"
                     .to_owned();
-            let verdict = Verdict::Released { after: Duration::ZERO, cause: cause.clone() };
+            let verdict = match policy.on_unknown {
+                OnUnknown::Retry => {
+                    Verdict::Released { after: Duration::ZERO, cause: cause.clone() }
+                }
+                OnUnknown::Park => Verdict::Dead { cause: cause.clone() },
+            };
             plain(verdict, TryOutcome::Fenced, Some(cause))
         }
         Ending::Skipped => {
@@ -123,6 +128,7 @@ mod tests {
         RetryPolicy {
             limit: Limit::Attempts(3),
             backoff: Backoff::List(vec![Duration::from_secs(7)]),
+            on_unknown: OnUnknown::Retry,
         }
     }
 

@@ -2,6 +2,7 @@
 
 mod delivering;
 mod dying;
+mod holding;
 mod shaping;
 mod stopping;
 

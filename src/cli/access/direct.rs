@@ -10,14 +10,14 @@ use uuid::Uuid;
 use super::Act;
 use crate::app::App;
 use crate::cli::{Failure, moment, serve};
-use crate::config::Config;
+use crate::config::{Config, did_you_mean};
 use crate::handler::Routes;
-use crate::http::admin::convert;
 use crate::http::admin::shape::{
     Action, CleanupDone, DeliveryFull, EventFull, EventItem, HandlerItem, HandlerTest, List,
-    ReadmitItem, ReadmitRequest, RejectionItem, SourceItem, Stats,
+    PauseDone, ReadmitItem, ReadmitRequest, RejectionItem, SourceItem, Stats,
 };
 use crate::http::admin::stats::StatsOf;
+use crate::http::admin::{convert, pauses};
 use crate::intake::Captures;
 use crate::intake::readmit::{Readmission, ReadmitFilter};
 use crate::source::{Source, Sources};
@@ -204,13 +204,38 @@ impl Direct {
 
     pub(super) async fn handlers(&self) -> Result<List<HandlerItem>, Failure> {
         let brief = |it: &HandlerItem| HandlerItem { settings: None, ..it.clone() };
-        Ok(List { items: self.app()?.handlers().iter().map(brief).collect(), next_cursor: None })
+        let items = self.app()?.handlers().iter().map(brief).collect();
+        Ok(List { items: pauses::with_pauses(&self.store, items).await?, next_cursor: None })
     }
 
     pub(super) async fn handler(&self, name: &str) -> Result<HandlerItem, Failure> {
+        let handler = self.configured(name)?;
         let app = self.app()?;
-        let found = app.handlers().iter().find(|it| it.name == name);
-        found.cloned().ok_or_else(|| no_handler(name))
+        let found = app.handlers().iter().filter(|it| it.name == handler.as_str()).cloned();
+        let mut shown = pauses::with_pauses(&self.store, found.collect()).await?;
+        shown.pop().ok_or_else(|| no_handler(name))
+    }
+
+    pub(super) async fn pause(
+        &self,
+        name: &str,
+        reason: Option<String>,
+    ) -> Result<PauseDone, Failure> {
+        let handler = self.configured(name)?;
+        Ok(pauses::paused(&self.store, handler, reason, "the command line").await?)
+    }
+
+    pub(super) async fn resume(&self, name: &str) -> Result<PauseDone, Failure> {
+        Ok(pauses::resumed(&self.store, self.configured(name)?).await?)
+    }
+
+    fn configured(&self, name: &str) -> Result<Name, Failure> {
+        let found = self.config.handlers.iter().find(|it| it.name.as_str() == name);
+        let names = self.config.handlers.iter().map(|it| it.name.as_str());
+        found.map(|it| it.name.clone()).ok_or_else(|| {
+            let near = did_you_mean(name, names);
+            Failure::NotFound(format!("there is no handler `{name}` in the config{near}"))
+        })
     }
 
     pub(super) async fn test_handler(

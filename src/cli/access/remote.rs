@@ -15,8 +15,8 @@ use crate::cli::Failure;
 use crate::cli::failure::chain;
 use crate::http::admin::shape::{
     Action, CleanupDone, CleanupRequest, DeliveryFull, EventFull, EventItem, HandlerItem,
-    HandlerTest, HandlerTestRequest, List, ReadmitItem, ReadmitRequest, RejectionItem,
-    ReplayRequest, SourceItem, Stats,
+    HandlerTest, HandlerTestRequest, List, PauseDone, PauseRequest, ReadmitItem, ReadmitRequest,
+    RejectionItem, ReplayRequest, SourceItem, Stats,
 };
 use crate::secret::Secret;
 use crate::store::{DeliveryFilter, EventFilter, RejectionFilter};
@@ -248,6 +248,18 @@ impl Remote {
 
     pub(super) async fn handler(&self, name: &str) -> Result<HandlerItem, Failure> {
         self.get(&["handlers", name], Vec::new()).await
+    }
+
+    pub(super) async fn pause(
+        &self,
+        name: &str,
+        reason: Option<String>,
+    ) -> Result<PauseDone, Failure> {
+        self.post(&["handlers", name, "pause"], Some(&PauseRequest { reason })).await
+    }
+
+    pub(super) async fn resume(&self, name: &str) -> Result<PauseDone, Failure> {
+        self.post(&["handlers", name, "resume"], None::<&()>).await
     }
 
     pub(super) async fn test_handler(

@@ -14,6 +14,7 @@ use crate::config::value::{Text, Waits};
 use crate::handler::{ExecSettings, HandlerSettings, HttpSettings, Kind, Pattern};
 use crate::retry::{Backoff, Limit, RetryPolicy};
 
+mod control;
 mod lane;
 mod shape;
 pub(crate) mod sql;
@@ -62,7 +63,9 @@ pub(crate) fn settings(
     let lease = sql::lease(desk, text, kind.as_ref(), timeout, lease);
     let concurrency = file.concurrency.unwrap_or(CONCURRENCY);
     let concurrency = desk.within(&["handlers", text, "concurrency"], concurrency, 1..=1024);
-    let retry = retry(desk, text, file.retry.as_ref());
+    let mut retry = retry(desk, text, file.retry.as_ref());
+    retry.on_unknown = control::on_unknown(desk, text, file, kind.as_ref());
+    let control = control::control(desk, text, file, kind.as_ref());
     let lane = lane::lane(desk, text, file);
     Some(HandlerSettings {
         name: name?,
@@ -75,6 +78,7 @@ pub(crate) fn settings(
         retry,
         lease,
         lane,
+        control,
     })
 }
 
@@ -291,5 +295,5 @@ fn retry(desk: &mut Desk<'_>, text: &str, file: Option<&FileRetry>) -> RetryPoli
             _ => usual.limit,
         },
     };
-    RetryPolicy { limit, backoff: backoff.unwrap_or(usual.backoff) }
+    RetryPolicy { limit, backoff: backoff.unwrap_or(usual.backoff), on_unknown: usual.on_unknown }
 }

@@ -37,6 +37,7 @@ pub(super) fn facts(event: &Event, context: &Context) -> Result<HeaderMap, Strin
     put(&mut headers, "hookonce-event-id", &event.event_id)?;
     put(&mut headers, "hookonce-event-type", &event.kind)?;
     put(&mut headers, "hookonce-attempt", &context.attempt.to_string())?;
+    put(&mut headers, "hookonce-epoch", &context.epoch.to_string())?;
     put(&mut headers, "traceparent", &traceparent(event, context))?;
     headers.insert(CONTENT_TYPE, content_type(event));
     // The bytes are passed on as they came; when they came encoded, only this tells how to read them.

@@ -274,6 +274,7 @@ impl From<&HandlerSettings> for HandlerItem {
             from: handler.from.iter().map(ToString::to_string).collect(),
             events: handler.events.iter().map(|p| p.as_str().to_owned()).collect(),
             settings: None,
+            paused: None,
         }
     }
 }

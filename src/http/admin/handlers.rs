@@ -2,6 +2,7 @@
 
 use actix_web::{HttpRequest, web};
 
+use super::pauses::with_pauses;
 use super::query::Query;
 use super::shape::{HandlerItem, HandlerTestRequest, List};
 use super::{AdminState, Answered, convert, events, json, request};
@@ -11,7 +12,8 @@ use crate::http::problem::Problem;
 pub(super) async fn list(request: HttpRequest, state: web::Data<AdminState>) -> Answered {
     Query::of(&request, &[])?;
     let brief = |it: &HandlerItem| HandlerItem { settings: None, ..it.clone() };
-    json(&List { items: state.handlers.iter().map(brief).collect(), next_cursor: None })
+    let items = state.handlers.iter().map(brief).collect();
+    json(&List { items: with_pauses(&state.store, items).await?, next_cursor: None })
 }
 
 pub(super) async fn show(
@@ -21,7 +23,8 @@ pub(super) async fn show(
 ) -> Answered {
     Query::of(&request, &[])?;
     let found = state.handlers.iter().find(|it| it.name == *name);
-    json(found.ok_or_else(|| Problem::not_found("handler"))?)
+    let found = found.ok_or_else(|| Problem::not_found("handler"))?;
+    json(&with_pauses(&state.store, vec![found.clone()]).await?[0])
 }
 
 /// Says what the handler would do with a recorded event. Calls and changes nothing.

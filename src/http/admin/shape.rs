@@ -12,7 +12,9 @@ mod keys;
 mod replay;
 mod stats;
 
-pub use handler::{HandlerItem, HandlerTest, HandlerTestRequest};
+pub use handler::{
+    HandlerItem, HandlerTest, HandlerTestRequest, PauseDone, PauseRequest, PausedItem,
+};
 pub use keys::{IdempotencyKeyItem, ReleaseKey};
 pub use replay::{ReplayReport, ReplayResume, ReplayTally, ReplaysRequest};
 pub use stats::{CleanupStanding, HandlerStats, SourceStats, Stats, TableStats};

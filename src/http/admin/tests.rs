@@ -60,6 +60,7 @@ fn state(store: &Store, sources: Sources, woken: &Arc<AtomicUsize>) -> AdminStat
         from: vec!["github".to_owned()],
         events: vec!["*".to_owned()],
         settings: None,
+        paused: None,
     };
     AdminState {
         store: store.clone(),

@@ -8,7 +8,7 @@ use entity::{State, TryOutcome};
 use hookonce::event::Event;
 use hookonce::handler::{Context, Handler, Outcome};
 use hookonce::metric::Metrics;
-use hookonce::retry::{Backoff, Limit, RetryPolicy};
+use hookonce::retry::{Backoff, Limit, OnUnknown, RetryPolicy};
 use hookonce::store::{
     BIRTH_EPOCH, BirthLease, Claimed, NewEvent, Recorded, Settled, Store, Verdict,
 };
@@ -106,8 +106,11 @@ both_databases!(one_whose_worker_died_before_it_began_is_rescued, |db| async mov
     let lost = claimed(&new);
     fresh(&store, new).await;
     crate::store::rescue::let_leases_lapse(&db).await;
-    let policy =
-        RetryPolicy { limit: Limit::Attempts(3), backoff: Backoff::List(vec![Duration::ZERO]) };
+    let policy = RetryPolicy {
+        limit: Limit::Attempts(3),
+        backoff: Backoff::List(vec![Duration::ZERO]),
+        on_unknown: OnUnknown::Retry,
+    };
     assert_eq!(rescue_once(&store, &[(name("a"), policy)], 0.5).await.unwrap(), 1);
     let again = claim(&store, "a", 1).await.pop().unwrap();
     assert_eq!((again.delivery, again.attempt, again.epoch), (lost.delivery, 2, 2));
@@ -149,6 +152,7 @@ impl Working {
             retry: RetryPolicy::default(),
             lease: LEASE,
             in_lanes: false,
+            control: hookonce::handler::control::Control::default(),
         }];
         let (births, newborn) = mpsc::unbounded_channel();
         let (seats, stop) = (hookonce::worker::seats(&callees), WorkerStop::default());

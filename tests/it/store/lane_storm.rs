@@ -8,7 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use entity::TryOutcome;
-use hookonce::retry::{Backoff, Limit, RetryPolicy};
+use hookonce::retry::{Backoff, Limit, OnUnknown, RetryPolicy};
 use hookonce::store::{NewEvent, Settlement, Store, Verdict};
 use hookonce::upkeep::rescue::rescue_once;
 use rand::RngExt;
@@ -102,8 +102,11 @@ async fn ids(db: &TestDatabase, condition: &str) -> Vec<Uuid> {
 /// Lets leases lapse and frees them; retries, discards and cancels. Ends when everything is final and no
 /// lane is stopped.
 async fn mend(db: &TestDatabase, store: &Store, recorded: &AtomicBool, patience: Duration) {
-    let policy =
-        RetryPolicy { limit: Limit::Attempts(1_000), backoff: Backoff::List(vec![Duration::ZERO]) };
+    let policy = RetryPolicy {
+        limit: Limit::Attempts(1_000),
+        backoff: Backoff::List(vec![Duration::ZERO]),
+        on_unknown: OnUnknown::Retry,
+    };
     let until = Instant::now() + patience;
     loop {
         assert!(Instant::now() < until, "not settled within {patience:?}");

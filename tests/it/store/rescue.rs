@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use entity::{State, TryOutcome};
-use hookonce::retry::{Backoff, Limit, RetryPolicy};
+use hookonce::retry::{Backoff, Limit, OnUnknown, RetryPolicy};
 use hookonce::store::Verdict;
 use hookonce::store::claim::Held;
 use hookonce::upkeep::rescue::rescue_once;
@@ -15,6 +15,7 @@ fn policy(tries: u32) -> RetryPolicy {
     RetryPolicy {
         limit: Limit::Attempts(tries),
         backoff: Backoff::List(vec![Duration::from_secs(600)]),
+        on_unknown: OnUnknown::Retry,
     }
 }
 

@@ -1,5 +1,6 @@
 //! Where events go, and what would be sent.
 
+use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
@@ -17,6 +18,43 @@ pub struct HandlerItem {
     /// Its table of the effective config, secrets hidden. In `show` only, and not of a function.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub settings: Option<serde_json::Value>,
+    /// The pause that holds, if any.
+    #[serde(default)]
+    pub paused: Option<PausedItem>,
+}
+
+/// A pause that holds.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PausedItem {
+    /// `hand`, `breaker` or `answer`.
+    pub cause: String,
+    /// Why, in a sentence.
+    pub reason: String,
+    /// Who said so.
+    pub by: String,
+    /// RFC 3339, UTC.
+    pub since: DateTime<Utc>,
+    /// In how many seconds a breaker tries again; `null` when somebody must resume it.
+    pub tries_again_in_seconds: Option<f64>,
+}
+
+/// Body of `POST handlers/{name}/pause`.
+#[derive(Debug, Clone, Default, Serialize, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct PauseRequest {
+    /// Why, for whoever finds it paused.
+    pub reason: Option<String>,
+}
+
+/// What pausing or resuming did.
+#[derive(Debug, Clone, Serialize, Deserialize)]
+pub struct PauseDone {
+    /// The handler.
+    pub handler: String,
+    /// False when it was so already.
+    pub changed: bool,
+    /// The pause that holds now, if any.
+    pub paused: Option<PausedItem>,
 }
 
 /// Body of `POST handlers/{name}/test`.
