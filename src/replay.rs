@@ -2,7 +2,7 @@
 //!
 //! What makes a run exact is in the store: its cursor moves in the transaction that opens deliveries. So
 //! whoever drives it may die or be driven beside by another. A daemon carries on the runs that were asked
-//! of it, one at a time, also those that another replica began and left; a command carries on its own.
+//! of it, a few at a time, also those that another replica began and left; a command carries on its own.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -14,7 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::handler::Routes;
 use crate::store::replay_run::{
-    Begun, LaneOf, NewRun, ReplayPlan, StepBy, Stepped, Tallies, Target,
+    Act, Begun, LaneOf, NewRun, ReplayPlan, StepBy, Stepped, Tallies, Target,
 };
 use crate::store::{LanePlace, Store, StoreError};
 
@@ -34,6 +34,9 @@ const PAUSE: Duration = Duration::from_millis(20);
 
 /// How often a daemon looks for runs that others began or left.
 const LOOK_EVERY: Duration = Duration::from_secs(2);
+
+/// Runs that a daemon carries on at once: a slow one doesn't hold the others up.
+const AT_ONCE: usize = 3;
 
 /// How often a batch is tried again, and after how long.
 const TRIES: u32 = 5;
@@ -79,6 +82,29 @@ impl Replayer {
         asked: &Asked,
         restart: bool,
     ) -> Result<(Option<replay_run::Model>, Tallies), StoreError> {
+        let (going_on, plan) = self.would(asked, restart).await?;
+        let tallies = self.store.count_replay(&plan, going_on.as_ref()).await?;
+        Ok((going_on, tallies))
+    }
+
+    /// The first deliveries for these handlers that asking for this would open now, `most` at most.
+    pub async fn acts(
+        &self,
+        asked: &Asked,
+        restart: bool,
+        handlers: &[Name],
+        most: usize,
+    ) -> Result<Vec<Act>, StoreError> {
+        let (going_on, plan) = self.would(asked, restart).await?;
+        self.store.replay_acts(&plan, going_on.as_ref(), handlers, most).await
+    }
+
+    /// The run that asking for this would carry on, if there is one, and what it would do.
+    async fn would(
+        &self,
+        asked: &Asked,
+        restart: bool,
+    ) -> Result<(Option<replay_run::Model>, ReplayPlan), StoreError> {
         let replay = asked.resolve(Utc::now()).map_err(StoreError::Invalid)?;
         let text = asked.text().map_err(StoreError::Invalid)?;
         let going_on =
@@ -87,8 +113,7 @@ impl Replayer {
             Some(run) => self.plan(run)?,
             None => ReplayPlan { replay, targets: Arc::clone(&self.targets) },
         };
-        let tallies = self.store.count_replay(&plan, going_on.as_ref()).await?;
-        Ok((going_on, tallies))
+        Ok((going_on, plan))
     }
 
     /// Begins a run, or finds the equal one that is unfinished: see [`Store::unfinished_replay`]. Daemons
@@ -120,11 +145,7 @@ impl Replayer {
         };
         let mut pace = Pace::begin(run.per_second);
         while run.state == "running" && !stop.is_cancelled() {
-            let by = StepBy {
-                most: pace.most(),
-                worker: self.worker.clone(),
-                lease: LEASE + pace.longest(),
-            };
+            let by = StepBy { most: pace.most(), worker: self.worker.clone(), lease: LEASE };
             let stepped = match self.step(&run, &plan, by, stop).await {
                 Ok(Some(stepped)) => stepped,
                 Ok(None) => return Err(StoreError::Invalid("the replay is gone".to_owned())),
@@ -136,15 +157,32 @@ impl Replayer {
             }
             run = stepped.run;
             seen(&run);
-            pace.opened(stepped.opened);
+            pace.opened(stepped.opened, run.per_second);
             if run.state == "running" {
-                tokio::select! {
-                    () = tokio::time::sleep(pace.wait().max(PAUSE)) => {}
-                    () = stop.cancelled() => {}
-                }
+                self.rest(&run, &pace, stop).await?;
             }
         }
         Ok(run)
+    }
+
+    /// Waits until the next batch is due, the run is stopped, or `stop`; keeps the run meanwhile.
+    async fn rest(
+        &self,
+        run: &replay_run::Model,
+        pace: &Pace,
+        stop: &CancellationToken,
+    ) -> Result<(), StoreError> {
+        let mut wait = pace.wait().max(PAUSE);
+        loop {
+            tokio::select! {
+                () = tokio::time::sleep(wait.min(LOOK_EVERY)) => {}
+                () = stop.cancelled() => return Ok(()),
+            }
+            wait = pace.wait();
+            if wait.is_zero() || !self.store.hold_replay(run.id, &self.worker, LEASE).await? {
+                return Ok(());
+            }
+        }
     }
 
     /// What a run asks for, with the handlers that there are.
@@ -185,9 +223,17 @@ impl Replayer {
     }
 }
 
-/// Carries on, one after the other, the runs that were asked of a daemon, until `stop`. `nudge` says that
-/// there is a new one.
+/// Carries on the runs that were asked of a daemon, three at once, until `stop`. `nudge` says that there is
+/// a new one.
 pub async fn carry_on(replayer: Replayer, nudge: Arc<Notify>, stop: CancellationToken) {
+    let one = |n: usize| {
+        let replayer = Replayer { worker: format!("{}-{n}", replayer.worker), ..replayer.clone() };
+        one_by_one(replayer, Arc::clone(&nudge), stop.clone())
+    };
+    futures::future::join_all((0..AT_ONCE).map(one)).await;
+}
+
+async fn one_by_one(replayer: Replayer, nudge: Arc<Notify>, stop: CancellationToken) {
     while !stop.is_cancelled() {
         let claimed = replayer.store.claim_replay(&replayer.worker, LEASE).await;
         let went_on = match claimed {

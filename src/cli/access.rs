@@ -6,6 +6,7 @@ use entity::Name;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::replay::Rehearsal;
 use super::{Failure, Global};
 use crate::http::admin::shape::{
     Action, CleanupDone, DeliveryFull, EventFull, EventItem, HandlerItem, HandlerTest,
@@ -100,6 +101,21 @@ impl Access {
     /// Says what a replay of many would do, or begins it.
     pub async fn begin_replay(&self, wanted: &ReplaysRequest) -> Result<ReplayReport, Failure> {
         either!(self, it => it.begin_replay(wanted))
+    }
+
+    /// Runs the statements of SQL handlers for the first deliveries that a replay would open, and rolls them
+    /// back. On the database only.
+    pub async fn rehearse_replay(
+        &self,
+        wanted: &ReplaysRequest,
+        most: usize,
+    ) -> Result<Vec<Rehearsal>, Failure> {
+        match self {
+            Self::Direct(it) => it.rehearse_replay(wanted, most).await,
+            Self::Remote(_) => Err(Failure::Usage(
+                "--diff works on the database itself: leave --url out".to_owned(),
+            )),
+        }
     }
 
     /// Carries a stopped replay on, at another rate when one is given.

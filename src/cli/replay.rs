@@ -9,10 +9,16 @@ use super::access::Access;
 use super::delivery;
 use super::output::Grid;
 use super::serve::Signals;
-use super::{Failure, Global, Output, moment, unbuilt};
+use super::{Failure, Global, Output, moment};
 use crate::config::did_you_mean;
 use crate::http::admin::shape::{ReplayReport, ReplayTally, ReplaysRequest};
 use crate::replay::Filter;
+
+mod diff;
+
+pub(super) use diff::{Rehearsal, Rehearsed};
+
+use diff::{WithDiff, with_diff};
 
 /// Without a filter: everything that is dead.
 ///
@@ -59,8 +65,12 @@ pub(super) struct Args {
         "state", "source", "handler", "kind", "since", "until", "to_handler", "again", "dry_run", "restart",
     ])]
     resume: Option<Uuid>,
-    #[arg(long, hide = true)]
-    diff: bool,
+    /// With --dry-run: run the statements of SQL handlers for the first N [default: 10], and roll them back
+    #[arg(
+        long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "10",
+        requires = "dry_run", conflicts_with = "url", value_parser = clap::value_parser!(u16).range(1..=1000),
+    )]
+    diff: Option<u16>,
 }
 
 /// Checks a time, and keeps it as it was written: the same words are the same replay.
@@ -74,16 +84,16 @@ fn rate(text: &str) -> Result<String, String> {
 }
 
 pub(super) async fn run(args: Args, global: &Global, output: &Output) -> Result<(), Failure> {
-    if args.diff {
-        return Err(unbuilt::flag("--diff"));
-    }
-    let resume = args.resume;
+    let (resume, diff) = (args.resume, args.diff);
     let wanted = wanted(args);
     wanted.asked().resolve(Utc::now()).map_err(Failure::Usage)?;
     let access = Access::open(global).await?;
     let result = match resume {
         Some(id) => go_on(id, &wanted, &access, output).await,
-        None => begin(wanted, &access, global, output).await,
+        None => match diff {
+            Some(most) => rehearse(wanted, most, &access, output).await,
+            None => begin(wanted, &access, global, output).await,
+        },
     };
     access.close().await;
     result
@@ -152,6 +162,23 @@ async fn begin(
     follow(report, access, output).await
 }
 
+/// Counts, and shows what statements in our own database would do.
+async fn rehearse(
+    wanted: ReplaysRequest,
+    most: u16,
+    access: &Access,
+    output: &Output,
+) -> Result<(), Failure> {
+    known(&wanted, access).await?;
+    let report = access.begin_replay(&wanted).await?;
+    let diff = access.rehearse_replay(&wanted, most.into()).await?;
+    output.say("nothing is changed: what was tried is rolled back");
+    if diff.is_empty() {
+        output.say("no statement in hookonce's own database would run");
+    }
+    output.one(&WithDiff { report, diff }, with_diff)
+}
+
 /// What would be done, as a question.
 fn question(would: &ReplayReport) -> String {
     let sum = |of: fn(&ReplayTally) -> u64| would.handlers.iter().map(of).sum::<u64>();
@@ -209,6 +236,7 @@ async fn follow(report: ReplayReport, access: &Access, output: &Output) -> Resul
     output.say(&format!("replay {id}"));
     let bar = output.bar(report.total);
     let stop = CancellationToken::new();
+    let how = format!("`hookonce replay --resume {id}` goes on where it stopped");
     let followed = {
         let mut seen = |report: &ReplayReport| {
             bar.at(report.looked_at, format!("{} opened", report.opened));
@@ -217,12 +245,18 @@ async fn follow(report: ReplayReport, access: &Access, output: &Output) -> Resul
         loop {
             tokio::select! {
                 followed = &mut following => break followed,
-                () = signals.next() => stop.cancel(),
+                () = signals.next() => {
+                    if stop.is_cancelled() {
+                        // Not even stopping it can be waited for.
+                        output.say(&how);
+                        return Err(Failure::Interrupted);
+                    }
+                    stop.cancel();
+                }
             }
         }
     };
     bar.clear();
-    let how = format!("`hookonce replay --resume {id}` goes on where it stopped");
     let mut report = match followed {
         Ok(report) => report,
         Err(failure) => {

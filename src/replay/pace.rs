@@ -5,9 +5,6 @@ use std::time::{Duration, Instant};
 /// Deliveries opened by a batch when nobody says how fast.
 const MOST: u32 = 500;
 
-/// A wait is never longer: a slower rate is kept by waiting again.
-const WAIT_MAX: Duration = Duration::from_secs(3600);
-
 /// The pace of one drive: at most `rate` × time + one batch.
 #[derive(Debug)]
 pub(super) struct Pace {
@@ -34,18 +31,17 @@ impl Pace {
         }
     }
 
-    /// How long a wait between two batches may be.
-    pub(super) fn longest(&self) -> Duration {
-        self.span(u64::from(self.most()))
-    }
-
-    pub(super) fn opened(&mut self, opened: u64) {
+    /// Counts a batch. Another rate counts from now on.
+    pub(super) fn opened(&mut self, opened: u64, rate: Option<f64>) {
+        if rate != self.rate {
+            *self = Self::begin(rate);
+        }
         self.opened += opened;
     }
 
     /// How long to wait for the next batch.
     pub(super) fn wait(&self) -> Duration {
-        self.span(self.opened).saturating_sub(self.begun.elapsed()).min(WAIT_MAX)
+        self.span(self.opened).saturating_sub(self.begun.elapsed())
     }
 
     /// How long so many take at this rate.
@@ -92,15 +88,17 @@ mod tests {
     fn what_was_opened_must_have_taken_its_time() {
         let mut pace = Pace::begin(Some(10.0));
         assert_eq!(pace.most(), 3);
-        pace.opened(3);
+        pace.opened(3, Some(10.0));
         assert!(pace.wait() <= Duration::from_millis(300));
-        pace.opened(1_000_000);
-        assert_eq!(pace.wait(), WAIT_MAX);
-        assert_eq!(Pace::begin(Some(0.001)).most(), 1);
-        let free = Pace::begin(None);
+        pace.opened(1_000_000, Some(10.0));
+        assert!(pace.wait() > Duration::from_secs(99_000));
+        pace.opened(0, Some(0.001));
         assert_eq!(
-            (free.most(), free.wait(), free.longest()),
-            (MOST, Duration::ZERO, Duration::ZERO)
+            (pace.most(), pace.wait()),
+            (1, Duration::ZERO),
+            "another rate counts from now on"
         );
+        let free = Pace::begin(None);
+        assert_eq!((free.most(), free.wait()), (MOST, Duration::ZERO));
     }
 }

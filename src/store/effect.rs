@@ -22,12 +22,14 @@ use crate::statement::Dialect;
 mod elsewhere;
 mod postgres;
 mod refusal;
+mod rehearsal;
 mod sqlite;
 mod statements;
 
 pub use elsewhere::{Applied, Elsewhere};
 pub(super) use postgres::EFFECT_POOL;
 pub use refusal::Refusal;
+pub use rehearsal::Rehearsed;
 pub use statements::Statements;
 
 /// Locks the delivery on PostgreSQL, if it is still leased under this epoch. It names the lease and not

@@ -27,7 +27,7 @@ mod walk;
 
 pub(crate) use rows::tallies_of;
 pub use rows::{Begun, NewRun};
-pub use step::{StepBy, Stepped};
+pub use step::{Act, StepBy, Stepped};
 
 /// Rows that one step looks at, at most.
 const STEP_ROWS_MAX: u32 = 500;

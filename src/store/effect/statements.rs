@@ -21,9 +21,9 @@ pub struct Statements {
 
 /// A statement whose values are handed over as text and become what their places ask for.
 #[derive(Debug)]
-struct Typed {
-    text: String,
-    types: Vec<String>,
+pub(super) struct Typed {
+    pub(super) text: String,
+    pub(super) types: Vec<String>,
 }
 
 impl Statements {
@@ -46,7 +46,7 @@ impl Statements {
                 self.on_postgres(connection, filled).await
             }
             (Inner::Sqlite(connection), Dialect::Sqlite) => {
-                on_sqlite(&self.script, connection, filled).await
+                on_sqlite(&self.script, connection, filled).await.map(drop)
             }
             (_, dialect) => Err(Refusal::Again(format!(
                 "the statements are {dialect:?}'s, and the database is another one"
@@ -78,10 +78,13 @@ impl Statements {
         connection: &mut SqliteConnection,
         filled: &Filled,
     ) -> Result<(), Refusal> {
-        on_sqlite(&self.script, connection, filled).await
+        on_sqlite(&self.script, connection, filled).await.map(drop)
     }
 
-    async fn typed(&self, connection: &mut PgConnection) -> Result<Arc<[Typed]>, Refusal> {
+    pub(super) async fn typed(
+        &self,
+        connection: &mut PgConnection,
+    ) -> Result<Arc<[Typed]>, Refusal> {
         let known = self.typed.lock().unwrap_or_else(PoisonError::into_inner).clone();
         if let Some(known) = known {
             return Ok(known);
@@ -144,7 +147,7 @@ fn words(error: &sqlx::Error) -> String {
     }
 }
 
-fn never(at: usize, why: &str) -> Refusal {
+pub(super) fn never(at: usize, why: &str) -> Refusal {
     Refusal::Never(format!("statement {}: {why}", at + 1))
 }
 
@@ -186,7 +189,7 @@ async fn name_types(
 }
 
 /// A value as PostgreSQL reads it from a text, for a place of type `to`.
-fn as_text(value: &Value, to: &str) -> Result<Option<String>, String> {
+pub(super) fn as_text(value: &Value, to: &str) -> Result<Option<String>, String> {
     let json = matches!(to, "json" | "jsonb");
     let bytes = |bytes: &[u8]| format!("\\x{}", hex::encode(bytes));
     let text = match value {
@@ -206,11 +209,13 @@ fn as_text(value: &Value, to: &str) -> Result<Option<String>, String> {
     Ok(Some(text))
 }
 
-async fn on_sqlite(
+/// Runs them in order, and gives how many rows each wrote.
+pub(super) async fn on_sqlite(
     script: &Script,
     connection: &mut SqliteConnection,
     filled: &Filled,
-) -> Result<(), Refusal> {
+) -> Result<Vec<u64>, Refusal> {
+    let mut rows = Vec::with_capacity(filled.len());
     for (at, (statement, values)) in script.statements().iter().zip(filled).enumerate() {
         let text = statement.text(|n| format!("?{n}"));
         let mut query = sqlx::query(AssertSqlSafe(text));
@@ -245,9 +250,8 @@ async fn on_sqlite(
                 },
             };
         }
-        if let Err(error) = query.execute(&mut *connection).await {
-            return Err(Refusal::of(at, &error));
-        }
+        let done = query.execute(&mut *connection).await;
+        rows.push(done.map_err(|error| Refusal::of(at, &error))?.rows_affected());
     }
-    Ok(())
+    Ok(rows)
 }

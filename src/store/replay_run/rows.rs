@@ -43,12 +43,14 @@ const STOP_SQLITE: &str = "UPDATE replay_run
 
 const RESUME_POSTGRES: &str = "UPDATE replay_run
        SET state = 'running', finished_at = NULL, error = NULL, driver = $2, per_second = COALESCE($3, per_second)
-     WHERE id = $1 AND state = 'cancelled'
-       AND NOT EXISTS (SELECT 1 FROM replay_run other WHERE other.request = replay_run.request AND other.state = 'running')";
+     WHERE id = $1 AND (state = 'cancelled' OR (state = 'running' AND $2 = 'daemon'))
+       AND NOT EXISTS (SELECT 1 FROM replay_run other WHERE other.request = replay_run.request AND other.state = 'running'
+                          AND other.id <> replay_run.id)";
 const RESUME_SQLITE: &str = "UPDATE replay_run
        SET state = 'running', finished_at = NULL, error = NULL, driver = ?2, per_second = COALESCE(?3, per_second)
-     WHERE id = ?1 AND state = 'cancelled'
-       AND NOT EXISTS (SELECT 1 FROM replay_run other WHERE other.request = replay_run.request AND other.state = 'running')";
+     WHERE id = ?1 AND (state = 'cancelled' OR (state = 'running' AND ?2 = 'daemon'))
+       AND NOT EXISTS (SELECT 1 FROM replay_run other WHERE other.request = replay_run.request AND other.state = 'running'
+                          AND other.id <> replay_run.id)";
 
 /// The oldest that nobody drives. Two replicas that ask at once get one each.
 const CLAIM_POSTGRES: &str = "UPDATE replay_run
@@ -65,6 +67,13 @@ const CLAIM_SQLITE: &str = "UPDATE replay_run
                     AND (lease_until IS NULL OR lease_until <= strftime('%Y-%m-%d %H:%M:%f', 'now') OR worker = ?1)
                   ORDER BY made_at, id LIMIT 1)
     RETURNING id";
+
+const HOLD_POSTGRES: &str =
+    "UPDATE replay_run SET lease_until = clock_timestamp() + make_interval(secs => $3)
+     WHERE id = $1 AND state = 'running' AND worker = $2";
+const HOLD_SQLITE: &str =
+    "UPDATE replay_run SET lease_until = strftime('%Y-%m-%d %H:%M:%f', 'now', ?3 || ' seconds')
+     WHERE id = ?1 AND state = 'running' AND worker = ?2";
 
 /// A run to begin.
 #[derive(Debug, Clone)]
@@ -212,7 +221,8 @@ impl Store {
         self.replay_run(id).await
     }
 
-    /// Carries a stopped run on, from where it stands; leaves one that runs or is done alone.
+    /// Carries a stopped run on, from where it stands; leaves one that is done alone, and one whose equal
+    /// runs. One that a command drives becomes the daemons' when it is asked of them: the command may be gone.
     pub async fn resume_replay(
         &self,
         id: Uuid,
@@ -235,6 +245,30 @@ impl Store {
         })
         .await?;
         self.replay_run(id).await
+    }
+
+    /// Keeps a run that waits for its next batch. False when it doesn't run any more, or another drives it.
+    pub async fn hold_replay(
+        &self,
+        id: Uuid,
+        worker: &str,
+        lease: Duration,
+    ) -> Result<bool, StoreError> {
+        let (worker, lease) = (worker.to_owned(), seconds(lease));
+        self.detached(move |database| async move {
+            let rows = match &*database {
+                Database::Postgres(it) => {
+                    let query = sqlx::query(HOLD_POSTGRES).bind(id).bind(worker).bind(lease);
+                    query.execute(&it.shared).await?.rows_affected()
+                }
+                Database::Sqlite(it) => {
+                    let query = sqlx::query(HOLD_SQLITE).bind(id).bind(worker).bind(lease);
+                    query.execute(&it.writer).await?.rows_affected()
+                }
+            };
+            Ok(rows == 1)
+        })
+        .await
     }
 
     /// Takes the oldest run that daemons drive and nobody does, for `worker` until `lease` has passed.

@@ -1,10 +1,9 @@
 //! One batch of a replay, and the same without doing it.
 
 use std::collections::HashSet;
-use std::sync::Arc;
 use std::time::Duration;
 
-use entity::replay_run;
+use entity::{Name, replay_run};
 use uuid::Uuid;
 
 use super::decide::{Candidate, Decision, decide, handler_of};
@@ -23,6 +22,19 @@ pub struct Stepped {
     pub opened: u64,
     /// The run after it.
     pub run: replay_run::Model,
+}
+
+/// One delivery that a replay would open.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Act {
+    /// Our id of the event.
+    pub event: Uuid,
+    /// The handler.
+    pub handler: String,
+    /// The dead delivery; or the id of a new one, which another time is another.
+    pub delivery: Uuid,
+    /// The round of a new one; `None` for a dead one that is reopened.
+    pub round: Option<i32>,
 }
 
 /// How a step is done.
@@ -174,6 +186,22 @@ impl Work {
         opened
     }
 
+    /// What would be opened.
+    fn acts(self) -> impl Iterator<Item = Act> {
+        let reopen = self.reopen.into_iter().map(|it| Act {
+            event: it.event,
+            handler: it.handler,
+            delivery: it.id,
+            round: None,
+        });
+        reopen.chain(self.make.into_iter().map(|it| Act {
+            event: it.event,
+            handler: it.handler,
+            delivery: it.id,
+            round: Some(it.round),
+        }))
+    }
+
     /// As [`Work::finish`], if all of it were done.
     fn pretend(self, into: &mut Tallies) {
         let all = self.reopen.iter().map(|it| it.id).chain(self.make.iter().map(|it| it.id));
@@ -216,29 +244,57 @@ impl Store {
             None => self.walk(&plan.replay).await?,
         };
         let mut tallies = Tallies::new();
-        let plan = Arc::new(plan.clone());
         loop {
-            let (asked, from) = (Arc::clone(&plan), walk.clone());
-            let mut page = self
-                .detached(move |database| async move {
-                    match &*database {
-                        Database::Postgres(it) => {
-                            let mut connection = it.shared.acquire().await?;
-                            page::postgres(&mut connection, &asked.replay, &from, STEP_ROWS_MAX)
-                                .await
-                        }
-                        Database::Sqlite(it) => {
-                            let mut connection = it.readers.acquire().await?;
-                            page::sqlite(&mut connection, &asked.replay, &from, STEP_ROWS_MAX).await
-                        }
-                    }
-                })
-                .await?;
-            Work::of(&mut page, &plan, &walk, usize::MAX).pretend(&mut tallies);
+            let mut page = self.replay_page(plan, &walk).await?;
+            Work::of(&mut page, plan, &walk, usize::MAX).pretend(&mut tallies);
             match page.next {
                 Some((handler, id)) => (walk.handler, walk.id) = (handler, id),
                 None => return Ok(tallies),
             }
         }
+    }
+
+    /// The first deliveries that a replay would open now for these handlers, `most` at most. Changes nothing.
+    pub async fn replay_acts(
+        &self,
+        plan: &ReplayPlan,
+        going_on: Option<&replay_run::Model>,
+        handlers: &[Name],
+        most: usize,
+    ) -> Result<Vec<Act>, StoreError> {
+        let mut walk = match going_on {
+            Some(run) => Walk::of(run),
+            None => self.walk(&plan.replay).await?,
+        };
+        let mut acts = Vec::new();
+        loop {
+            let mut page = self.replay_page(plan, &walk).await?;
+            let found = Work::of(&mut page, plan, &walk, usize::MAX).acts();
+            acts.extend(found.filter(|act| handlers.iter().any(|it| it.as_str() == act.handler)));
+            acts.truncate(most);
+            match page.next {
+                Some((handler, id)) if acts.len() < most => {
+                    (walk.handler, walk.id) = (handler, id);
+                }
+                _ => return Ok(acts),
+            }
+        }
+    }
+
+    async fn replay_page(&self, plan: &ReplayPlan, walk: &Walk) -> Result<Page, StoreError> {
+        let (replay, walk) = (plan.replay.clone(), walk.clone());
+        self.detached(move |database| async move {
+            match &*database {
+                Database::Postgres(it) => {
+                    let mut connection = it.shared.acquire().await?;
+                    page::postgres(&mut connection, &replay, &walk, STEP_ROWS_MAX).await
+                }
+                Database::Sqlite(it) => {
+                    let mut connection = it.readers.acquire().await?;
+                    page::sqlite(&mut connection, &replay, &walk, STEP_ROWS_MAX).await
+                }
+            }
+        })
+        .await
     }
 }

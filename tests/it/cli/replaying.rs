@@ -264,3 +264,66 @@ both_databases!(the_api_begins_shows_and_cancels_replays, |db| async move {
     assert_eq!(count(&db, "state = 'delivered'").await, 50);
     assert_eq!(daemon.get("/api/v1/replays/nothing").await.status, 404);
 });
+
+both_databases!(what_statements_would_do_is_shown_and_rolled_back, |db| async move {
+    db.run("CREATE TABLE totals (n integer)").await;
+    db.run("INSERT INTO totals VALUES (0)").await;
+    db.run("CREATE TABLE ledger (event text PRIMARY KEY)").await;
+    let daemon = DaemonPlan::on(&db)
+        .source(&stripe())
+        .toml(
+            "[handlers.sum]\nfrom = \"stripe\"\nwhen = 'body.id != \"evt_2\"'
+             sql = { statements = [\"update totals set n = n + 1\", \"update totals set n = n + 10 returning n\"] }
+             [handlers.ledger]\nfrom = \"stripe\"
+             sql = { statements = [\"insert into ledger (event) values (:event.id)\"] }
+             [handlers.audit]\nfrom = \"stripe\"\nlog = {}",
+        )
+        .start()
+        .await;
+    for n in 1..=3 {
+        let event = stripe().event(&format!("evt_{n}"), "charge.failed");
+        daemon.sender().send(STRIPE, &event).await.assert_accepted();
+    }
+    wait_until_settled(&db, PATIENCE).await;
+    assert_eq!(db.number("SELECT CAST(n AS bigint) FROM totals").await, 22);
+
+    let diff = ["replay", "--again", "--dry-run", "--diff=9", "-o", "json"];
+    let said = daemon.run(&diff).await.json();
+    // The one that the condition skipped is cancelled, and stays so.
+    assert_eq!(opened(&said), 8, "{said}");
+    let of = |handler: &str| -> Vec<&Value> {
+        let all = said["diff"].as_array().unwrap().iter();
+        all.filter(|it| it["handler"] == handler).collect()
+    };
+    assert_eq!((of("sum").len(), of("ledger").len(), of("audit").len()), (2, 3, 0), "{said}");
+    for sum in of("sum") {
+        let rows = |at: usize| &sum["statements"][at]["rows"];
+        assert_eq!(
+            (rows(0), rows(1), &sum["error"]),
+            (&json!(1), &json!(1), &Value::Null),
+            "{sum}"
+        );
+        let written = &sum["statements"][0]["written"];
+        match db.kind() {
+            Kind::Postgres => assert_eq!(written, &json!([{"n": 23}]), "each begins anew"),
+            Kind::Sqlite => assert_eq!(written, &json!([])),
+        }
+        assert_eq!(sum["statements"][1]["written"], json!([]), "it has a RETURNING of its own");
+    }
+    for ledger in of("ledger") {
+        assert_eq!(ledger["statements"], json!([]));
+        assert!(ledger["error"].as_str().unwrap().contains("statement 1 was refused"), "{ledger}");
+    }
+    assert_eq!(db.number("SELECT CAST(n AS bigint) FROM totals").await, 22, "it is rolled back");
+    assert_eq!(count(&db, "round > 0").await, 0);
+
+    let text = daemon.run(&["replay", "--again", "--dry-run", "--diff"]).await;
+    let text = text.code(0).text();
+    assert!(text.contains("statement 1: 1 row") && text.contains("fails: statement 1"), "{text}");
+    // The condition holds for what is replayed, too.
+    db.run("UPDATE delivery SET state = 'dead' WHERE state = 'cancelled'").await;
+    let said =
+        daemon.run(&["replay", "--handler", "sum", "--dry-run", "--diff", "-o", "json"]).await;
+    let said = said.json();
+    assert_eq!((&said["diff"][0]["skipped"], opened(&said)), (&json!(true), 1), "{said}");
+});

@@ -325,11 +325,14 @@ both_databases!(a_run_has_one_driver_until_its_lease_lapses, |db| async move {
     };
     db.run(&format!("UPDATE replay_run SET lease_until = {past} WHERE worker = 'one'")).await;
     assert_eq!(claimed(store.claim_replay("two", lease).await.unwrap()), Some(run.id));
-    // Once it is resumed by the daemon it is the daemons'.
-    store.stop_replay(command.id, None).await.unwrap();
+    assert!(store.hold_replay(run.id, "two", lease).await.unwrap());
+    assert!(!store.hold_replay(run.id, "one", lease).await.unwrap());
+    // Its command may be gone: once it is asked of the daemons it is theirs.
     let resumed = store.resume_replay(command.id, true, Some(5.0)).await.unwrap().unwrap();
     assert_eq!((resumed.driver.as_str(), resumed.per_second), ("daemon", Some(5.0)));
     assert_eq!(claimed(store.claim_replay("three", lease).await.unwrap()), Some(command.id));
+    store.stop_replay(command.id, None).await.unwrap();
+    assert!(!store.hold_replay(command.id, "three", lease).await.unwrap(), "it was stopped");
 });
 
 both_databases!(a_cleanup_beside_it_takes_no_body_of_a_new_delivery, |db| async move {
