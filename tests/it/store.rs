@@ -16,6 +16,7 @@ mod record;
 mod rejection;
 mod replay;
 mod replay_run;
+mod replay_storm;
 mod rescue;
 mod safety;
 mod settle;

@@ -14,9 +14,9 @@ impl Output {
     pub fn bar(&self, total: Option<u64>) -> Bar {
         let (bar, template) = match total {
             Some(total) => {
-                (ProgressBar::new(total), "{bar:30} {pos}/{len} rows  {msg}  {per_sec}  {eta} left")
+                (ProgressBar::new(total), "{bar:30} {pos}/{len} rows  {msg}  {eta} left")
             }
-            None => (ProgressBar::no_length(), "{spinner} {pos} rows  {msg}  {per_sec}"),
+            None => (ProgressBar::no_length(), "{spinner} {pos} rows  {msg}  {elapsed}"),
         };
         if self.quiet {
             bar.set_draw_target(ProgressDrawTarget::hidden());
@@ -32,8 +32,8 @@ impl Output {
 impl Bar {
     /// Where it stands, and a word on it.
     pub fn at(&self, position: u64, message: String) {
-        self.0.set_position(position);
         self.0.set_message(message);
+        self.0.set_position(position);
     }
 
     /// Takes it away.

@@ -1,4 +1,5 @@
-//! A step on PostgreSQL. It locks in the order in which all others do: events, deliveries, lanes.
+//! A step on PostgreSQL. It locks events, then lanes, and then deliveries without waiting for any: a row that
+//! changed in between stays locked although it isn't meant any more, and whoever hands its lane on waits for it.
 
 use std::collections::HashSet;
 
@@ -19,8 +20,9 @@ const LOCK_RUN: &str =
 /// A cleanup passes locked events over.
 const LOCK_EVENTS: &str = "SELECT id FROM event WHERE id = ANY ($1) ORDER BY id FOR KEY SHARE";
 
+/// What somebody holds, he is about to reopen or to take away himself.
 const LOCK_DEAD: &str =
-    "SELECT id FROM delivery WHERE id = ANY ($1) AND state = 'dead' ORDER BY id FOR NO KEY UPDATE";
+    "SELECT id FROM delivery WHERE id = ANY ($1) AND state = 'dead' FOR NO KEY UPDATE SKIP LOCKED";
 
 /// All at once and in their order, as recording takes them row by row.
 const LOCK_LANES: &str = "SELECT hookonce_lane_lock(locks.lock) FROM (
@@ -116,10 +118,6 @@ async fn apply(
         return Ok(HashSet::new());
     }
     sqlx::query(LOCK_EVENTS).bind(events).execute(&mut *connection).await?;
-    let dead: Vec<Uuid> = work.reopen.iter().map(|it| it.id).collect();
-    if !dead.is_empty() {
-        sqlx::query(LOCK_DEAD).bind(dead).execute(&mut *connection).await?;
-    }
     if !work.make.is_empty() {
         let bodies: Vec<Uuid> = work.make.iter().map(|make| make.event).collect();
         let there: Vec<Uuid> =
@@ -130,17 +128,29 @@ async fn apply(
         find_lane(connection, make).await?;
     }
     lock_lanes(connection, work).await?;
+    let mut done = reopen(connection, work).await?;
+    done.extend(make(connection, &work.make).await?);
+    Ok(done)
+}
+
+async fn reopen(connection: &mut PgConnection, work: &Work) -> Result<HashSet<Uuid>, StoreError> {
     let mut done = HashSet::new();
-    let free: Vec<Uuid> =
-        work.reopen.iter().filter(|it| it.lane.is_none()).map(|it| it.id).collect();
-    let laned = work.reopen.iter().filter(|it| it.lane.is_some()).map(|it| vec![it.id]);
+    if work.reopen.is_empty() {
+        return Ok(done);
+    }
+    let dead: Vec<Uuid> = work.reopen.iter().map(|it| it.id).collect();
+    let held: Vec<Uuid> =
+        sqlx::query_scalar(LOCK_DEAD).bind(dead).fetch_all(&mut *connection).await?;
+    let held: HashSet<Uuid> = held.into_iter().collect();
+    let (free, laned): (Vec<_>, Vec<_>) =
+        work.reopen.iter().filter(|it| held.contains(&it.id)).partition(|it| it.lane.is_none());
     // In a lane one by one: its order is that in which they are opened.
-    for ids in std::iter::once(free).filter(|free| !free.is_empty()).chain(laned) {
+    let laned = laned.iter().map(|it| vec![it.id]);
+    for ids in std::iter::once(free.iter().map(|it| it.id).collect()).chain(laned) {
         let opened: Vec<Uuid> =
             sqlx::query_scalar(REOPEN).bind(ids).fetch_all(&mut *connection).await?;
         done.extend(opened);
     }
-    done.extend(make(connection, &work.make).await?);
     Ok(done)
 }
 

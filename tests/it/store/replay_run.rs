@@ -14,7 +14,7 @@ use crate::both_databases;
 use crate::support::{Kind, TestDatabase};
 
 /// A handler that gets everything of these sources.
-fn target(handler: &str, from: &'static [&'static str]) -> Target {
+pub(super) fn target(handler: &str, from: &'static [&'static str]) -> Target {
     Target {
         handler: name(handler),
         takes: Arc::new(move |source, _| from.contains(&source)),
@@ -34,7 +34,7 @@ fn to(handler: &str) -> Replay {
     Replay { to_handler: Some(name(handler)), ..Replay::default() }
 }
 
-fn asking(replay: &Replay) -> NewRun {
+pub(super) fn asking(replay: &Replay) -> NewRun {
     let request = format!("{replay:?}");
     NewRun { replay: replay.clone(), request, by_daemon: true, per_second: None, restart: false }
 }
@@ -51,7 +51,12 @@ async fn step(store: &Store, run: &replay_run::Model, plan: &ReplayPlan, most: u
 }
 
 /// Steps until the run doesn't run any more; no step opens more than `most`, but for one event's.
-async fn drive(store: &Store, run: &replay_run::Model, plan: &ReplayPlan, most: u32) -> Tallies {
+pub(super) async fn drive(
+    store: &Store,
+    run: &replay_run::Model,
+    plan: &ReplayPlan,
+    most: u32,
+) -> Tallies {
     loop {
         let stepped = step(store, run, plan, most).await;
         assert!(stepped.opened <= u64::from(most) + 1, "{stepped:?}");
