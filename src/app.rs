@@ -130,6 +130,7 @@ impl App {
                     lease: settings.lease,
                     in_lanes: settings.lane.is_some(),
                     control: settings.control.clone(),
+                    responds: false,
                 }),
                 Err(fault) => faults.push(fault),
             }

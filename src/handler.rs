@@ -13,6 +13,7 @@ use crate::retry::RetryPolicy;
 use crate::secret::Secret;
 use crate::statement::Script;
 
+pub mod answers;
 pub mod build;
 pub mod control;
 pub mod exec;
@@ -64,6 +65,8 @@ pub struct Context {
     pub epoch: i64,
     /// How long this call may take in all.
     pub timeout: Duration,
+    /// How many bytes of an answer are kept.
+    pub keep: usize,
     /// Cancelled when the lease is lost or the daemon's grace is over.
     pub cancelled: CancellationToken,
 }
@@ -73,8 +76,12 @@ pub struct Context {
 pub struct Reply {
     /// HTTP status or exit code.
     pub status: Option<i32>,
-    /// At most [`RESPONSE_BYTES_MAX`] bytes.
+    /// At most [`Context::keep`] bytes.
     pub body: Bytes,
+    /// What the handler says that the body is.
+    pub content_type: Option<String>,
+    /// Whether more came than was kept.
+    pub cut: bool,
 }
 
 /// How a call ended, in the handler's own judgement.

@@ -46,7 +46,7 @@ pub use handshake::{Answer, Deed};
 pub use policy::{OnIdConflict, OnReplay};
 pub use preset::Preset;
 pub use reply::{OkReply, Reply};
-pub use settings::{MAX_BODY, SourceSettings};
+pub use settings::{MAX_BODY, Respond, SourceSettings};
 pub use sources::Sources;
 
 use identity::Reading;
@@ -59,6 +59,7 @@ pub struct Source {
     path: String,
     max_body: usize,
     rate_limit: Option<u32>,
+    respond: Option<Respond>,
     on_id_conflict: OnIdConflict,
     on_replay: Option<OnReplay>,
     allow_ips: Vec<IpNet>,
@@ -280,6 +281,12 @@ impl Source {
     #[must_use]
     pub fn rate_limit(&self) -> Option<u32> {
         self.rate_limit
+    }
+
+    /// Whose answer is the reply, if it comes in time.
+    #[must_use]
+    pub fn respond(&self) -> Option<&Respond> {
+        self.respond.as_ref()
     }
 
     /// What to do when an id comes again with another body.

@@ -7,14 +7,14 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use bytes::Bytes;
-use entity::{Name, State, TryOutcome};
+use entity::{Name, State};
 use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use crate::event::Event;
 use crate::verify::Verified;
 
+pub mod answer;
 pub mod browse;
 pub mod captured;
 pub mod claim;
@@ -52,6 +52,7 @@ pub use sqlx;
 
 pub use connect::HOT_PLANNING;
 pub use recorded::Recorded;
+pub use settle::AttemptRecord;
 
 use connect::Database;
 
@@ -322,23 +323,6 @@ pub enum Verdict {
         /// Why.
         cause: String,
     },
-}
-
-/// One try, as it is kept.
-#[derive(Debug, Clone)]
-pub struct AttemptRecord {
-    /// Which try, over all openings.
-    pub n: u32,
-    /// How long it took.
-    pub duration: Duration,
-    /// How it ended.
-    pub outcome: TryOutcome,
-    /// HTTP status or exit code.
-    pub status: Option<i32>,
-    /// What went wrong.
-    pub error: Option<String>,
-    /// The first bytes of the answer.
-    pub response: Option<Bytes>,
 }
 
 /// Durable next state of a delivery. Made only after COMMIT.

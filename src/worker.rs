@@ -12,6 +12,7 @@ use tokio::sync::{Notify, Semaphore, mpsc};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
+use crate::handler::answers::Answers;
 use crate::handler::control::Control;
 use crate::handler::seats::{Seat, Seating, Seats, Taken};
 use crate::handler::shape::Shape;
@@ -20,6 +21,7 @@ use crate::retry::RetryPolicy;
 use crate::store::claim::Room;
 use crate::store::{Claimed, Store};
 
+mod answer;
 mod attempt;
 mod births;
 mod control;
@@ -71,6 +73,8 @@ pub struct Callee {
     pub in_lanes: bool,
     /// What holds it back.
     pub control: Control,
+    /// Whether it answers for a source.
+    pub responds: bool,
 }
 
 /// What the worker needs.
@@ -85,6 +89,8 @@ pub struct WorkerParts {
     pub births: mpsc::UnboundedReceiver<Birth>,
     /// Tells that something may be due.
     pub wake: Arc<Notify>,
+    /// Who waits for the answers of those that answer for a source.
+    pub answers: Answers,
     /// Counts what was settled.
     pub metrics: Metrics,
     /// Names this replica in `delivery.leased_by`.
@@ -131,6 +137,7 @@ struct Shared {
     callees: HashMap<Name, Callee>,
     seats: Arc<Seats>,
     controls: Controls,
+    answers: Answers,
     /// Names this replica.
     id: String,
     /// See [`UNSETTLED_MAX`].
@@ -163,6 +170,7 @@ pub async fn run(parts: WorkerParts, stop: WorkerStop) {
         settler,
         leases,
         controls: Controls::new(parts.callees.iter()),
+        answers: parts.answers,
         id: parts.id,
         callees: callees.collect(),
         seats: parts.seats,

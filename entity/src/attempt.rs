@@ -26,8 +26,10 @@ pub struct Model {
     pub status: Option<i32>,
     /// What went wrong, in a sentence.
     pub error: Option<String>,
-    /// The first bytes of the handler's answer.
+    /// The first bytes of the handler's answer, or all of it where `content_type` is set.
     pub response: Option<Vec<u8>>,
+    /// The type of an answer that is passed on to the sender; empty when it has none.
+    pub content_type: Option<String>,
 }
 
 /// No ORM relations: the store writes its joins out.

@@ -6,6 +6,7 @@ pub use sea_orm_migration::{MigrationStatus, MigratorTrait};
 
 use sea_orm_migration::prelude::*;
 
+mod answer;
 mod captured_secret;
 mod ground;
 mod handler_pause;
@@ -33,6 +34,7 @@ impl MigratorTrait for Migrator {
             Box::new(idempotency_key::IdempotencyKey),
             Box::new(replay_run::ReplayRun),
             Box::new(handler_pause::HandlerPause),
+            Box::new(answer::Answer),
         ]
     }
 }

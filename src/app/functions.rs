@@ -95,6 +95,7 @@ impl Function {
             },
             in_lanes: false,
             control: Control::default(),
+            responds: false,
         }
     }
 

@@ -12,6 +12,7 @@ use super::{App, BuildError, RunError, Running, probe};
 use crate::config::Config;
 use crate::fetch::Fetcher;
 use crate::handler::Routes;
+use crate::handler::answers::Answers;
 use crate::handler::trial::Trial;
 use crate::http::admin::{Cleaned, CleanupDoor};
 use crate::http::{self, AdminState, ClockSkew, PublicParts, Readiness};
@@ -58,6 +59,21 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
         app.callees.push(function.callee());
         items.push(function.item());
     }
+    let mut faults = Vec::new();
+    for source in &app.config.sources {
+        let Some(respond) = &source.respond else { continue };
+        match app.callees.iter_mut().find(|callee| callee.name == respond.handler) {
+            Some(callee) => callee.responds = true,
+            None => faults.push(format!(
+                "sources.{}.respond: there is no handler `{}`",
+                source.name, respond.handler
+            )),
+        }
+    }
+    if !faults.is_empty() {
+        return Err(BuildError(faults).into());
+    }
+    let answers = Answers::default();
     let trials = app.trials();
     let config = app.config;
     let store = Store::open(&config.store).await?;
@@ -117,6 +133,8 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
         keeper,
         captures: Arc::clone(&captures),
         fetcher: Fetcher::new(),
+        store: shared.store.clone(),
+        answers: answers.clone(),
         metrics: shared.metrics.clone(),
         skew: shared.skew.clone(),
         readiness: shared.readiness.clone(),
@@ -168,6 +186,7 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
             seats,
             births: newborn,
             wake: Arc::clone(&shared.wake),
+            answers,
             metrics: shared.metrics.clone(),
             id: shared.id.clone(),
         },

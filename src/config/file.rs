@@ -158,6 +158,22 @@ pub(crate) struct FileSource {
     pub(crate) rate_limit: Option<Text<PerSecond>>,
     /// Sources that may have the same secret.
     pub(crate) secrets_shared_with: Option<Names>,
+    /// Answers with what this handler says, if it says it in time; else with the usual ack.
+    pub(crate) respond: Option<FileRespond>,
+}
+
+/// A handler that answers for its source.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table such as { handler = \"slash\", deadline = \"2.5s\" }"
+)]
+pub(crate) struct FileRespond {
+    /// Its name. Required.
+    pub(crate) handler: Option<String>,
+    /// How long the sender waits, from the whole body. Default 2.5s.
+    pub(crate) deadline: Option<Span>,
 }
 
 /// Where events go: exactly one of http, exec, sql and log.

@@ -9,7 +9,6 @@ const NOT_BUILT: &[&str] = &[
     "gateways.*.jwks",
     "notify",
     "sources.*.expect_every",
-    "sources.*.respond",
     "handlers.*.nats",
     "handlers.*.amqp",
     "handlers.*.redis",

@@ -20,6 +20,7 @@ use crate::upkeep::CleanupSettings;
 mod database_url;
 mod gateway;
 pub(super) mod handler;
+mod respond;
 pub(super) mod source;
 
 use source::Draft;
@@ -83,6 +84,7 @@ pub(crate) fn config(desk: &mut Desk<'_>, file: &File) -> Config {
         handlers,
         gateways,
     };
+    respond::faults(desk, &config.sources, &config.handlers);
     check::all(desk, &config, &drafts);
     config
 }

@@ -196,6 +196,11 @@ fn source(it: &SourceSettings) -> Table {
             table.insert(key.into(), value.into());
         }
     }
+    if let Some(respond) = &it.respond {
+        let handler = respond.handler.as_str().into();
+        let inner = table_of([("handler", handler), ("deadline", span(respond.deadline))]);
+        table.insert("respond".into(), inner.into());
+    }
     table
 }
 

@@ -9,6 +9,7 @@ use crate::retry::{Backoff, Limit};
 
 mod contract;
 mod gateways;
+mod respond;
 mod shape;
 
 /// Secrets that tests may refer to.

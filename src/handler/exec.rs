@@ -108,7 +108,9 @@ impl Handler for ExecHandler {
         let program = self.program.display();
         let command = self.command(event, context);
         let deadline = context.timeout + BACKSTOP;
-        match tokio::time::timeout(deadline, group::run(command, event.body.clone())).await {
+        match tokio::time::timeout(deadline, group::run(command, event.body.clone(), context.keep))
+            .await
+        {
             Ok(Ok(ended)) => judge(&program.to_string(), ended),
             Ok(Err(error)) => Outcome::retry(format!("{program} could not be run: {error}")),
             Err(_elapsed) => Outcome::retry(format!(
@@ -134,8 +136,9 @@ impl Handler for ExecHandler {
 fn judge(program: &str, ended: group::Ended) -> Outcome {
     use std::os::unix::process::ExitStatusExt;
 
-    let group::Ended { status, output } = ended;
-    let reply = Reply { status: ExitStatus::code(&status), body: output };
+    let group::Ended { status, output, cut } = ended;
+    let status_code = ExitStatus::code(&status);
+    let reply = Reply { status: status_code, body: output, content_type: None, cut };
     match (status.code(), status.signal()) {
         (Some(0), _) => Outcome::Delivered(reply),
         (Some(EXIT_REJECT), _) => Outcome::Reject {

@@ -14,7 +14,7 @@ use reqwest::header::HeaderMap;
 use url::Url;
 
 use super::trial::Draft;
-use super::{Context, Handler, HttpSettings, Outcome, RESPONSE_BYTES_MAX, Reply};
+use super::{Context, Handler, HttpSettings, Outcome, Reply};
 use crate::address::{self, PublicOnly};
 use crate::event::Event;
 
@@ -134,8 +134,13 @@ impl Handler for HttpHandler {
         };
         let status = response.status();
         let after = retry_after::wait(response.headers(), Utc::now());
-        let mut reply = Reply { status: Some(i32::from(status.as_u16())), body: Bytes::new() };
-        let read = read_some(&mut response, &mut reply).await;
+        let kind = response.headers().get(reqwest::header::CONTENT_TYPE);
+        let mut reply = Reply {
+            status: Some(i32::from(status.as_u16())),
+            content_type: kind.and_then(|kind| kind.to_str().ok()).map(str::to_owned),
+            ..Reply::default()
+        };
+        let read = read_some(&mut response, &mut reply, context.keep).await;
         // What wasn't read is dropped with the connection: a huge or endless answer costs nothing.
         drop(response);
         if let Err(error) = read {
@@ -167,14 +172,19 @@ impl Handler for HttpHandler {
     }
 }
 
-/// Reads the answer up to [`RESPONSE_BYTES_MAX`] into `reply`; what came before an error is kept.
-async fn read_some(response: &mut reqwest::Response, reply: &mut Reply) -> reqwest::Result<()> {
+/// Reads at most `keep` bytes of the answer into `reply`; what came before an error is kept.
+async fn read_some(
+    response: &mut reqwest::Response,
+    reply: &mut Reply,
+    keep: usize,
+) -> reqwest::Result<()> {
     let mut kept = Vec::new();
     let mut read = Ok(());
-    while kept.len() < RESPONSE_BYTES_MAX {
+    while !reply.cut {
         match response.chunk().await {
             Ok(Some(chunk)) => {
-                let room = RESPONSE_BYTES_MAX - kept.len();
+                let room = keep - kept.len();
+                reply.cut = chunk.len() > room;
                 kept.extend_from_slice(&chunk[..chunk.len().min(room)]);
             }
             Ok(None) => break,

@@ -90,6 +90,7 @@ impl Trial {
         };
         tried.when = has_when.then_some(true);
         let context = Context {
+            keep: super::RESPONSE_BYTES_MAX,
             delivery: Uuid::nil(),
             handler: self.name.clone(),
             attempt: 1,

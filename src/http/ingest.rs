@@ -21,6 +21,7 @@ use super::peer::peer;
 use super::problem::Problem;
 use super::public::PublicState;
 use super::reply;
+use crate::handler::answers::Told;
 use crate::metric;
 use crate::received::Received;
 use crate::source::{Admitted, Answer, Refused, Source};
@@ -29,6 +30,7 @@ use crate::verify::Code;
 
 mod handshake;
 mod record;
+mod respond;
 
 /// A refusal for a stale or future timestamp is doubted when our clock and the database's differ by
 /// more than this.
@@ -48,8 +50,8 @@ const DIAGNOSED: [Code; 8] = [
 
 /// How a request to a known source ended.
 enum Ending {
-    /// It is durable.
-    Recorded { event: Uuid, duplicate: bool, conflict: bool },
+    /// It is durable, and this is what its handler answered, if it was asked to and did so in time.
+    Recorded { event: Uuid, duplicate: bool, conflict: bool, answer: Told },
     /// The events of a source whose requests are split are: all of them, in their order.
     RecordedAll { events: Vec<Uuid>, duplicate: bool, conflict: bool },
     /// It is a batch without any event.
@@ -155,7 +157,11 @@ impl Visit<'_> {
         match self.judge_knowing(received).await {
             Err(ending) => ending,
             Ok(Admitted::Handshake(answer)) => self.shake(answer).await,
-            Ok(Admitted::Event(verified)) => self.record(verified).await,
+            Ok(Admitted::Event(verified)) => {
+                let read = Instant::now();
+                let ending = self.record(verified).await;
+                self.with_answer(ending, read).await
+            }
             Ok(Admitted::Events(verified)) => self.record_all(verified, whole).await,
             Ok(Admitted::Empty) => Ending::Empty,
         }
@@ -248,10 +254,14 @@ impl Visit<'_> {
     fn finish(self, ending: Ending, took: Duration) -> HttpResponse {
         let source = self.source.name();
         let (outcome, response) = match ending {
-            Ending::Recorded { event, duplicate, conflict } => {
+            Ending::Recorded { event, duplicate, conflict, answer } => {
                 let outcome = record::outcome(duplicate, conflict);
                 self.flow(if duplicate { metric::DUPLICATE } else { outcome }, took);
-                (outcome, reply::ack(&self.source.reply().ok, duplicate, event))
+                let response = match answer {
+                    Some(answer) => respond::response(answer),
+                    None => reply::ack(&self.source.reply().ok, duplicate, event),
+                };
+                (outcome, response)
             }
             Ending::RecordedAll { events, duplicate, conflict } => {
                 let outcome = record::outcome(duplicate, conflict);

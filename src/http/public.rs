@@ -15,10 +15,12 @@ use super::budget::Budget;
 use super::gateway::Gateways;
 use super::readiness::{ClockSkew, Readiness};
 use crate::fetch::Fetcher;
+use crate::handler::answers::Answers;
 use crate::intake::{Captures, Recorder, RejectionKeeper};
 use crate::keys::Keys;
 use crate::metric::Metrics;
 use crate::source::Sources;
+use crate::store::Store;
 use crate::verify::Roots;
 
 /// Lines in the log about refused requests, a second and source: the first few tell the story, and
@@ -42,6 +44,10 @@ pub struct PublicParts {
     pub captures: Arc<Captures>,
     /// Calls what a handshake asks us to call, and fetches keys.
     pub fetcher: Fetcher,
+    /// What handlers answered before.
+    pub store: Store,
+    /// Who waits for the answers of handlers.
+    pub answers: Answers,
     /// Where to count.
     pub metrics: Metrics,
     /// The database's clock against ours, kept up to date by a chore.
@@ -60,6 +66,8 @@ pub(super) struct PublicState {
     pub(super) captures: Arc<Captures>,
     pub(super) fetcher: Fetcher,
     pub(super) keys: Keys,
+    pub(super) store: Store,
+    pub(super) answers: Answers,
     pub(super) metrics: Metrics,
     pub(super) skew: ClockSkew,
     pub(super) budget: Budget,
@@ -102,6 +110,8 @@ impl PublicState {
             captures: parts.captures,
             keys: Keys::new(parts.fetcher.clone(), Roots::mozilla(), parts.metrics.clone()),
             fetcher: parts.fetcher,
+            store: parts.store,
+            answers: parts.answers,
             metrics: parts.metrics,
             skew: parts.skew,
             gateways: parts.gateways,

@@ -36,6 +36,8 @@ pub const LEASE_FENCED: &str = "hookonce_lease_fenced_total";
 pub const CLEANUP_ROWS: &str = "hookonce_cleanup_rows_total";
 /// When cleanup last ended well.
 pub const CLEANUP_LAST_SUCCESS: &str = "hookonce_cleanup_last_success_timestamp_seconds";
+/// Requests that were to be answered by a handler, by what came of it.
+pub const RESPONDED: &str = "hookonce_respond_total";
 /// Whether a handler is paused.
 pub const HANDLER_PAUSED: &str = "hookonce_handler_paused";
 /// Whether a handler's breaker has paused it.
@@ -119,6 +121,12 @@ pub(super) const DESCRIPTIONS: &[(&str, Kind, Option<Unit>, &str)] = &[
         Kind::Gauge,
         Some(Unit::Seconds),
         "Unix time of the last cleanup that ended well; 0 before the first.",
+    ),
+    (
+        RESPONDED,
+        Kind::Counter,
+        None,
+        "Requests of sources with `respond`: answered in time, repeated, late, or without an answer to pass on.",
     ),
     (HANDLER_PAUSED, Kind::Gauge, None, "1 while a handler is paused, by whatever."),
     (BREAKER_OPEN, Kind::Gauge, None, "1 while a handler is paused by its breaker."),

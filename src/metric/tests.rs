@@ -35,6 +35,7 @@ fn every_figure_of_the_contract_can_be_fed_and_has_a_help_line() {
     metrics.fenced();
     metrics.cleanup_rows("event", 7);
     metrics.cleanup_succeeded(Utc::now());
+    metrics.responded(&source, "late");
     metrics.held_back(&handler, true, false);
     metrics.cleanup_overdue(Duration::from_secs(61));
     metrics.expired("event", 7);

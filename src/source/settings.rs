@@ -12,6 +12,15 @@ use crate::secret::Secret;
 /// The largest body, in bytes, unless something else is written.
 pub const MAX_BODY: usize = 8 << 20;
 
+/// A handler that answers for its source.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Respond {
+    /// Its name.
+    pub handler: Name,
+    /// How long the sender waits for it, from the whole body; then it gets the usual ack.
+    pub deadline: Duration,
+}
+
 /// Everything that a source is made of; built by the config or by an embedder.
 #[derive(Debug, Clone)]
 pub struct SourceSettings {
@@ -33,6 +42,8 @@ pub struct SourceSettings {
     pub allow_ips: Vec<IpNet>,
     /// Failed verifications allowed a second.
     pub rate_limit: Option<u32>,
+    /// Whose answer is the reply, if it comes in time.
+    pub respond: Option<Respond>,
     /// What to do when an id comes again with another body.
     pub on_id_conflict: OnIdConflict,
     /// What to do when signed bytes come again under another id; [`OnReplay::Flag`] when `None`.
@@ -62,6 +73,7 @@ impl SourceSettings {
             max_body: MAX_BODY,
             allow_ips: Vec::new(),
             rate_limit: None,
+            respond: None,
             on_id_conflict: OnIdConflict::default(),
             on_replay: None,
             conflict_ignore: Vec::new(),

@@ -1,6 +1,9 @@
 //! Settling: the durable next state of a leased delivery, guarded by its epoch.
 
-use entity::State;
+use std::time::Duration;
+
+use bytes::Bytes;
+use entity::{State, TryOutcome};
 use sqlx::{PgConnection, SqliteConnection};
 use uuid::Uuid;
 
@@ -14,11 +17,30 @@ const SETTLE_POSTGRES: &str = include_str!("sql/settle.postgres.sql");
 /// Settles on SQLite, one delivery at a time.
 const SETTLE_SQLITE: &str = include_str!("sql/settle.sqlite.sql");
 
-const INSERT_ATTEMPT: &str = "INSERT INTO attempt (delivery_id, n, epoch, started_at, duration_ms, outcome, status, error, response)
-     VALUES (?1, ?2, ?3, COALESCE(?4, strftime('%Y-%m-%d %H:%M:%f', 'now')), ?5, ?6, ?7, ?8, ?9)";
+const INSERT_ATTEMPT: &str = "INSERT INTO attempt (delivery_id, n, epoch, started_at, duration_ms, outcome, status, error, response, content_type)
+     VALUES (?1, ?2, ?3, COALESCE(?4, strftime('%Y-%m-%d %H:%M:%f', 'now')), ?5, ?6, ?7, ?8, ?9, ?10)";
 
 /// Longer causes and errors are cut: they are for people, and a row should stay narrow.
 const TEXT_BYTES_MAX: usize = 1_000;
+
+/// One try, as it is kept.
+#[derive(Debug, Clone)]
+pub struct AttemptRecord {
+    /// Which try, over all openings.
+    pub n: u32,
+    /// How long it took.
+    pub duration: Duration,
+    /// How it ended.
+    pub outcome: TryOutcome,
+    /// HTTP status or exit code.
+    pub status: Option<i32>,
+    /// What went wrong.
+    pub error: Option<String>,
+    /// The first bytes of the answer, or all of it with `content_type`.
+    pub response: Option<Bytes>,
+    /// Set when the response is whole and may be passed on to the sender.
+    pub content_type: Option<String>,
+}
 
 impl Store {
     /// Settles a batch in one commit and returns one answer per input, in order.
@@ -177,6 +199,7 @@ pub(super) async fn on_postgres(
         .bind(errors)
         .bind(responses)
         .bind(lapsed_only)
+        .bind(batch.iter().map(|one| one.attempt.content_type.as_deref()).collect::<Vec<_>>())
         .fetch_all(connection)
         .await?)
 }
@@ -223,6 +246,7 @@ pub(super) async fn on_sqlite(
             .bind(one.attempt.status)
             .bind(one.attempt.error.as_deref().map(text))
             .bind(one.attempt.response.as_deref())
+            .bind(one.attempt.content_type.as_deref())
             .execute(&mut *connection)
             .await?;
         done.push((one.delivery, one.epoch));

@@ -138,6 +138,7 @@ fn settlement(
             status: None,
             error: Some(cause.to_owned()),
             response: None,
+            content_type: None,
         },
     }
 }

@@ -9,11 +9,12 @@ use futures::FutureExt;
 
 use super::effect::{Effect, Transactional, within};
 use super::settle::{Attempted, Ending, Judged, judge};
-use super::{Callee, Shared, control};
+use super::{Callee, Shared, answer, control};
 use crate::event::Event;
+use crate::handler::answers::ANSWER_BYTES_MAX;
 use crate::handler::seats::Seat;
 use crate::handler::shape::Shaped;
-use crate::handler::{Context, Handler, Outcome};
+use crate::handler::{Context, Handler, Outcome, RESPONSE_BYTES_MAX};
 use crate::store::effect::Effected;
 use crate::store::{AttemptRecord, Claimed, Settled, Settlement, Verdict};
 
@@ -32,6 +33,7 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
         handler: callee.name.clone(),
         attempt: claim.attempt,
         epoch: claim.epoch,
+        keep: if callee.responds { ANSWER_BYTES_MAX } else { RESPONSE_BYTES_MAX },
         timeout: callee.timeout,
         cancelled: lost.clone(),
     };
@@ -71,6 +73,7 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
     // Never closed, so there is always a permit in the end.
     let waiting = shared.unsettled.acquire().await;
     // Before the seat is free: one that is tried again with one call gets no second one meanwhile.
+    let answer = if callee.responds { answer::of(&ending) } else { None };
     let paused = control::after(&shared, &callee, &ending).await;
     leave(&shared, &callee, seat);
     let open_for = claim.open_for.saturating_add(took);
@@ -83,8 +86,14 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
     // Of a delivery that is settled for good the next in its lane may be due now.
     let again = callee.in_lanes
         || matches!(judged.verdict, Verdict::Pending { .. } | Verdict::Released { .. });
+    let kind = answer.as_ref().map(|answer| answer.content_type.clone());
     let try_ = Try { callee: &callee, claim: &claim, event: event.as_ref(), took, doubtful };
-    settle(&shared, &try_, judged).await;
+    let stands = settle(&shared, &try_, judged, kind).await;
+    if callee.responds
+        && let Some(event) = &event
+    {
+        shared.answers.tell(event.id, &callee.name, &answer.filter(|_| stands));
+    }
     shared.leases.release(claim.delivery, claim.epoch);
     drop(waiting);
     if again {
@@ -158,6 +167,7 @@ async fn in_transaction(
             status: None,
             error: None,
             response: None,
+            content_type: None,
         },
     };
     let (event, limit) = (event.clone(), context.timeout);
@@ -248,7 +258,8 @@ struct Try<'a> {
     doubtful: bool,
 }
 
-async fn settle(shared: &Shared, ended: &Try<'_>, judged: Judged) {
+/// Settles, and says whether the verdict stands. `kind` is the type of an answer that may be passed on.
+async fn settle(shared: &Shared, ended: &Try<'_>, judged: Judged, kind: Option<String>) -> bool {
     let Try { callee, claim, event, took, doubtful } = *ended;
     let Judged { verdict, outcome, status, error, response } = judged;
     let settlement = Settlement {
@@ -262,6 +273,7 @@ async fn settle(shared: &Shared, ended: &Try<'_>, judged: Judged) {
             status,
             error,
             response,
+            content_type: kind,
         },
     };
     let settled = tokio::select! {
@@ -269,13 +281,14 @@ async fn settle(shared: &Shared, ended: &Try<'_>, judged: Judged) {
         () = patience(shared) => {
             tracing::error!(delivery.id = %claim.delivery, handler.name = %callee.name,
                 "delivery {} could not be settled before the daemon had to end; its lease will lapse", claim.delivery);
-            return;
+            return false;
         }
     };
     match settled {
         Ok(Settled::Done) => {
             shared.metrics.delivery(&callee.name, outcome, took);
             say(callee, claim, event, &verdict, outcome.as_str(), took);
+            return true;
         }
         Ok(Settled::LeaseLost) if doubtful && was_delivered(shared, claim).await => {
             tell_settled(shared, callee, claim, event, took);
@@ -291,6 +304,7 @@ async fn settle(shared: &Shared, ended: &Try<'_>, judged: Judged) {
                 "delivery {} could not be settled; its lease will lapse", claim.delivery);
         }
     }
+    false
 }
 
 /// Ends when waiting for the database makes no sense any more: some time after calls were cut off.

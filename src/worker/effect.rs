@@ -93,7 +93,7 @@ pub(super) async fn within(
 ) -> Result<Kept, Ending> {
     let guarded = AssertUnwindSafe(async { effect.apply(&mut tx, &event, &context).await });
     match guarded.catch_unwind().await {
-        Ok(Outcome::Delivered(Reply { status, body })) => {
+        Ok(Outcome::Delivered(Reply { status, body, .. })) => {
             Ok(Kept { status, response: (!body.is_empty()).then_some(body) })
         }
         Ok(other) => Err(Ending::Returned(other)),

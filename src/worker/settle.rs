@@ -177,7 +177,8 @@ mod tests {
 
     #[test]
     fn what_the_handler_answered_is_kept() {
-        let reply = Reply { status: Some(503), body: Bytes::from_static(b"busy") };
+        let reply =
+            Reply { status: Some(503), body: Bytes::from_static(b"busy"), ..Reply::default() };
         let judged = after(
             1,
             Ending::Returned(Outcome::Retry { cause: "503".to_owned(), after: None, reply }),

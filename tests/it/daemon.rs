@@ -3,6 +3,7 @@
 mod delivering;
 mod dying;
 mod holding;
+mod responding;
 mod shaping;
 mod stopping;
 

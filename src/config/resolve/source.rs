@@ -79,6 +79,7 @@ pub(crate) fn draft(
         rate_limit: file.rate_limit.map(|Text(PerSecond(count))| count),
         on_id_conflict: file.on_id_conflict.unwrap_or_default(),
         on_replay: file.on_replay,
+        respond: super::respond::respond(desk, text, file.respond.as_ref()),
         conflict_ignore: spec.conflict_ignore.clone().unwrap_or_default(),
         dedupe_group,
         public_url: match &file.public_url {

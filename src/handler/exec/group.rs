@@ -10,8 +10,6 @@ use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::net::unix::pipe;
 use tokio::process::{ChildStdin, Command};
 
-use crate::handler::RESPONSE_BYTES_MAX;
-
 /// How long output is still read after the program ended: a process that left the group may hold
 /// the pipe open for ever.
 const DRAIN_AFTER_EXIT: Duration = Duration::from_millis(200);
@@ -22,16 +20,18 @@ pub(super) struct Ended {
     pub(super) status: ExitStatus,
     /// The first bytes of what it wrote to both outputs, in the order in which it wrote them.
     pub(super) output: Bytes,
+    /// Whether it wrote more.
+    pub(super) cut: bool,
 }
 
 /// Runs `command` with `body` on its standard input until it ends.
 ///
-/// Output beyond [`RESPONSE_BYTES_MAX`] is read and forgotten, so that the program never blocks on
+/// Output beyond `keep` bytes is read and forgotten, so that the program never blocks on
 /// it. When the program ends, what is left of its group is killed. Dropping the future kills the
 /// whole group. Fails when the program can't be started or watched.
-pub(super) async fn run(command: Command, body: Bytes) -> io::Result<Ended> {
+pub(super) async fn run(command: Command, body: Bytes, keep: usize) -> io::Result<Ended> {
     let (mut group, stdin, output) = spawn(command)?;
-    let mut kept = Vec::new();
+    let mut kept = Kept { bytes: Vec::new(), room: keep, cut: false };
     let status = {
         let io = async {
             let (fed, drained) = tokio::join!(feed(stdin, &body), drain(output, &mut kept));
@@ -60,7 +60,7 @@ pub(super) async fn run(command: Command, body: Bytes) -> io::Result<Ended> {
         status
     };
     group.reap().await;
-    Ok(Ended { status, output: Bytes::from(kept) })
+    Ok(Ended { status, output: Bytes::from(kept.bytes), cut: kept.cut })
 }
 
 /// A running process group. Dropping it kills every process in it.
@@ -135,15 +135,24 @@ async fn feed(stdin: Option<ChildStdin>, body: &[u8]) -> io::Result<()> {
     }
 }
 
+/// The first bytes of an output.
+struct Kept {
+    bytes: Vec<u8>,
+    room: usize,
+    cut: bool,
+}
+
 /// Reads to the end, keeps the first bytes.
-async fn drain(mut output: pipe::Receiver, kept: &mut Vec<u8>) -> io::Result<()> {
+async fn drain(mut output: pipe::Receiver, kept: &mut Kept) -> io::Result<()> {
     let mut chunk = vec![0; 8 * 1024];
     loop {
         let read = output.read(&mut chunk).await?;
         if read == 0 {
             return Ok(());
         }
-        let room = RESPONSE_BYTES_MAX.saturating_sub(kept.len());
-        kept.extend_from_slice(&chunk[..read.min(room)]);
+        let fits = read.min(kept.room);
+        kept.bytes.extend_from_slice(&chunk[..fits]);
+        kept.room -= fits;
+        kept.cut |= fits < read;
     }
 }

@@ -93,6 +93,7 @@ async fn the_environment_holds_the_facts_the_named_variables_and_nothing_else() 
             "HOOKONCE_ATTEMPT",
             "HOOKONCE_CONTENT_TYPE",
             "HOOKONCE_DELIVERY",
+            "HOOKONCE_EPOCH",
             "HOOKONCE_EVENT",
             "HOOKONCE_EVENT_ID",
             "HOOKONCE_EVENT_TYPE",

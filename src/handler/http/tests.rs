@@ -5,6 +5,7 @@ use tokio::net::TcpListener;
 use tokio::task::JoinHandle;
 
 use super::*;
+use crate::handler::RESPONSE_BYTES_MAX;
 use crate::handler::sample;
 use crate::secret::Secret;
 
@@ -105,7 +106,8 @@ async fn the_receiver_gets_the_exact_body_and_the_facts() {
     let mut event = sample::event("{\"a\": 1}\n\0ü".as_bytes());
     event.event_id = "evt_ü\n".to_owned();
     let outcome = handler.handle(&event, &sample::context()).await;
-    let reply = Reply { status: Some(200), body: Bytes::from_static(b"thanks") };
+    let reply =
+        Reply { status: Some(200), body: Bytes::from_static(b"thanks"), ..Reply::default() };
     assert_eq!(outcome, Outcome::Delivered(reply));
 
     let request = server.requests().remove(0);
@@ -121,6 +123,7 @@ async fn the_receiver_gets_the_exact_body_and_the_facts() {
         "hookonce-event-id: evt_%C3%BC%0A",
         "hookonce-event-type: invoice.paid",
         "hookonce-attempt: 1",
+        "hookonce-epoch: 1",
         "content-type: application/json; charset=utf-8",
         "authorization: Bearer t0ken",
         "x-two: 1",
@@ -174,7 +177,10 @@ async fn the_status_decides() {
             outcome_of(&format!("HTTP/1.1 {status} X\r\ncontent-length: 2\r\n\r\nno")).await;
         let Outcome::Reject { cause, reply } = outcome else { panic!("{status}: {outcome:?}") };
         assert!(cause.contains(&format!("answered {status}")), "{cause}");
-        assert_eq!(reply, Reply { status: Some(status), body: Bytes::from_static(b"no") });
+        assert_eq!(
+            reply,
+            Reply { status: Some(status), body: Bytes::from_static(b"no"), ..Reply::default() }
+        );
     }
     for status in [301, 304, 307, 401, 404, 408, 410, 429, 500, 503] {
         let outcome =
@@ -225,7 +231,10 @@ async fn a_long_answer_is_cut_and_a_broken_one_is_tried_again() {
         panic!("not retried")
     };
     assert!(cause.contains("broke off its answer"), "{cause}");
-    assert_eq!(reply, Reply { status: Some(200), body: Bytes::from_static(b"part") });
+    assert_eq!(
+        reply,
+        Reply { status: Some(200), body: Bytes::from_static(b"part"), ..Reply::default() }
+    );
 
     let Outcome::Retry { .. } = outcome_of("not HTTP\r\n\r\n").await else { panic!("not retried") };
     let Outcome::Retry { .. } = outcome_of("").await else { panic!("not retried") };

@@ -32,14 +32,14 @@ impl Visit<'_> {
                 self.count(&[recorded]);
                 match recorded {
                     Recorded::Fresh { event, .. } => {
-                        Ending::Recorded { event, duplicate: false, conflict: false }
+                        Ending::Recorded { event, duplicate: false, conflict: false, answer: None }
                     }
                     Recorded::Duplicate { conflict: true, .. } if self.refuses_conflicts() => {
                         Ending::Refused(Problem::id_conflict(), copy)
                     }
                     Recorded::Replay { .. } => Ending::Refused(Problem::replay_suspected(), copy),
                     Recorded::Duplicate { event, conflict } => {
-                        Ending::Recorded { event, duplicate: true, conflict }
+                        Ending::Recorded { event, duplicate: true, conflict, answer: None }
                     }
                 }
             }

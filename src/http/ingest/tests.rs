@@ -113,6 +113,8 @@ impl Door {
             keeper: RejectionKeeper::start(store.clone(), metrics.clone(), &tasks, closing.clone()),
             captures: Arc::new(Captures::new(store.clone(), Arc::clone(&sources))),
             fetcher,
+            store: store.clone(),
+            answers: crate::handler::answers::Answers::default(),
             metrics: metrics.clone(),
             skew: skew.clone(),
             readiness: Readiness::new(),

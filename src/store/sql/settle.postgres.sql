@@ -6,7 +6,8 @@ WITH verdict AS MATERIALIZED (
     SELECT UNNEST($1::uuid[]) AS id, UNNEST($2::int8[]) AS epoch, UNNEST($3::text[]) AS state,
            UNNEST($4::float8[]) AS after, UNNEST($5::bool[]) AS counts, UNNEST($6::text[]) AS cause,
            UNNEST($7::int4[]) AS n, UNNEST($8::int8[]) AS duration_ms, UNNEST($9::text[]) AS outcome,
-           UNNEST($10::int4[]) AS status, UNNEST($11::text[]) AS error, UNNEST($12::bytea[]) AS response
+           UNNEST($10::int4[]) AS status, UNNEST($11::text[]) AS error, UNNEST($12::bytea[]) AS response,
+           UNNEST($14::text[]) AS content_type
 ),
 -- Locked in the order of their id, as renewing and giving back do: settling and renewing the same
 -- deliveries at the same moment must not deadlock.
@@ -36,11 +37,11 @@ settled AS (
      WHERE d.id = v.id AND d.lease_until IS NOT NULL AND d.lease_epoch = v.epoch
        AND (SELECT count(lock) FROM lanes) IS NOT NULL
        AND (NOT $13 OR d.lease_until <= clock_timestamp())
-    RETURNING d.id, d.lease_epoch, d.leased_at, v.n, v.duration_ms, v.outcome, v.status, v.error, v.response
+    RETURNING d.id, d.lease_epoch, d.leased_at, v.n, v.duration_ms, v.outcome, v.status, v.error, v.response, v.content_type
 ),
 tried AS (
-    INSERT INTO attempt (delivery_id, n, epoch, started_at, duration_ms, outcome, status, error, response)
-    SELECT id, n, lease_epoch, COALESCE(leased_at, clock_timestamp()), duration_ms, outcome, status, error, response
+    INSERT INTO attempt (delivery_id, n, epoch, started_at, duration_ms, outcome, status, error, response, content_type)
+    SELECT id, n, lease_epoch, COALESCE(leased_at, clock_timestamp()), duration_ms, outcome, status, error, response, content_type
       FROM settled
 )
 SELECT id, lease_epoch FROM settled

@@ -153,6 +153,7 @@ impl Working {
             lease: LEASE,
             in_lanes: false,
             control: hookonce::handler::control::Control::default(),
+            responds: false,
         }];
         let (births, newborn) = mpsc::unbounded_channel();
         let (seats, stop) = (hookonce::worker::seats(&callees), WorkerStop::default());
@@ -162,6 +163,7 @@ impl Working {
             births: newborn,
             callees,
             wake: Arc::new(Notify::new()),
+            answers: hookonce::handler::answers::Answers::default(),
             metrics: Metrics::new(),
             id: "w".to_owned(),
         };

@@ -117,6 +117,7 @@ pub fn settlement(claim: &Claimed, verdict: Verdict, outcome: TryOutcome) -> Set
             status: Some(200),
             error: None,
             response: Some(Bytes::from_static(b"ok")),
+            content_type: None,
         },
     }
 }

@@ -188,6 +188,7 @@ async fn what_was_handled_while_the_database_was_away_is_settled_and_not_handled
         lease,
         in_lanes: false,
         control: hookonce::handler::control::Control::default(),
+        responds: false,
     };
     let upkeep = UpkeepParts {
         store: store.clone(),
@@ -211,6 +212,7 @@ async fn what_was_handled_while_the_database_was_away_is_settled_and_not_handled
         births: newborn,
         callees,
         wake,
+        answers: hookonce::handler::answers::Answers::default(),
         metrics,
         id: "w".to_owned(),
     };

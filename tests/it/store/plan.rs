@@ -141,7 +141,7 @@ async fn postgres_reads_only_what_it_needs() {
             .unwrap();
     let arguments = "ARRAY[1]::int8[], ARRAY['delivered'], ARRAY[0]::float8[], ARRAY[true], ARRAY[NULL]::text[],
         ARRAY[1]::int4[], ARRAY[5]::int8[], ARRAY['delivered'], ARRAY[200]::int4[], ARRAY[NULL]::text[],
-        ARRAY[NULL]::bytea[], false";
+        ARRAY[NULL]::bytea[], false, ARRAY[NULL]::text[]";
     let plan = explain(&mut c, settle, &format!("ARRAY['{leased}']::uuid[], {arguments}")).await;
     plan.assert_uses("delivery_pkey", &["id"]);
     plan.assert_no_full_scan();
@@ -240,7 +240,7 @@ async fn plans_that_were_made_while_the_tables_were_empty_do_not_read_them_whole
     let settle = include_str!("../../../src/store/sql/settle.postgres.sql");
     let arguments = "ARRAY[gen_random_uuid()], ARRAY[1]::int8[], ARRAY['delivered'], ARRAY[0]::float8[], ARRAY[true],
         ARRAY[NULL]::text[], ARRAY[1]::int4[], ARRAY[5]::int8[], ARRAY['delivered'], ARRAY[200]::int4[],
-        ARRAY[NULL]::text[], ARRAY[NULL]::bytea[], false";
+        ARRAY[NULL]::text[], ARRAY[NULL]::bytea[], false, ARRAY[NULL]::text[]";
     let plan = explain(&mut c, settle, arguments).await;
     plan.assert_uses("delivery_pkey", &["id"]);
     plan.assert_no_full_scan();
