@@ -145,6 +145,7 @@ impl Visit<'_> {
             Ok(body) => received.body = body,
             Err(fault) => return unread(fault, self.source.max_body(), received),
         }
+        let read = Instant::now();
         received.arrived_at = Utc::now();
         // Of a batch that is refused once it was recorded, the whole is kept and not its parts.
         let keeps = self.source.splits() && self.may_refuse_later();
@@ -158,8 +159,9 @@ impl Visit<'_> {
             Err(ending) => ending,
             Ok(Admitted::Handshake(answer)) => self.shake(answer).await,
             Ok(Admitted::Event(verified)) => {
-                let read = Instant::now();
                 let ending = self.record(verified).await;
+                // Nobody holds the body any more for this request: who waits long takes no room from others.
+                drop(share);
                 self.with_answer(ending, read).await
             }
             Ok(Admitted::Events(verified)) => self.record_all(verified, whole).await,

@@ -9,7 +9,7 @@ use super::connect::Database;
 use super::error::StoreError;
 use super::row::get;
 
-const ANSWER_POSTGRES: &str = "SELECT d.state IN ('pending', 'leased') AS open, a.status, a.content_type, a.response
+const ANSWER_POSTGRES: &str = "SELECT d.state = 'leased' OR (d.state = 'pending' AND d.attempts = d.attempts_before) AS open, a.status, a.content_type, a.response
   FROM delivery d
   LEFT JOIN LATERAL (SELECT status, content_type, response FROM attempt
                       WHERE delivery_id = d.id AND outcome = 'delivered' ORDER BY n DESC LIMIT 1) AS a ON d.state = 'delivered'
@@ -17,7 +17,7 @@ const ANSWER_POSTGRES: &str = "SELECT d.state IN ('pending', 'leased') AS open, 
  ORDER BY d.round LIMIT 1";
 
 const ANSWER_SQLITE: &str =
-    "SELECT d.state IN ('pending', 'leased') AS open, a.status, a.content_type, a.response
+    "SELECT d.state = 'leased' OR (d.state = 'pending' AND d.attempts = d.attempts_before) AS open, a.status, a.content_type, a.response
   FROM delivery d
   LEFT JOIN attempt a ON d.state = 'delivered' AND a.delivery_id = d.id AND a.outcome = 'delivered'
  WHERE d.event_id = ?1 AND d.handler = ?2
@@ -26,9 +26,10 @@ const ANSWER_SQLITE: &str =
 /// What is known of a handler's answer.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum StoredAnswer {
-    /// The delivery is not settled for good.
+    /// Its handler runs, or was not tried since the delivery was opened.
     Open,
-    /// There is none: no such delivery, or one that ended without an answer that could be passed on.
+    /// There is none: no such delivery, one whose try failed and that waits for the next, or one that ended
+    /// without an answer that could be passed on.
     None,
     /// The whole answer.
     Whole {

@@ -4,13 +4,17 @@ use serde::de::IgnoredAny;
 
 use super::settle::Ending;
 use crate::handler::Outcome;
-use crate::handler::answers::Answer;
+use crate::handler::answers::{ANSWER_BYTES_MAX, Answer};
+use crate::store::Claimed;
 
 /// The answer of a call, when it is one that can be passed on: a success, and whole.
-pub(super) fn of(ending: &Ending) -> Option<Answer> {
+pub(super) fn of(ending: &Ending, claim: &Claimed) -> Option<Answer> {
     let Ending::Returned(Outcome::Delivered(reply)) = ending else { return None };
-    if reply.cut {
-        tracing::warn!("an answer is too large to be passed on: the sender gets the usual ack");
+    // A function's reply was bounded by nobody before.
+    if reply.cut || reply.body.len() > ANSWER_BYTES_MAX {
+        tracing::warn!(delivery.id = %claim.delivery, handler.name = %claim.handler,
+            "{} answered more than {} KiB, which is not passed on: the sender gets the usual ack",
+            claim.handler, ANSWER_BYTES_MAX / 1024);
         return None;
     }
     // An exit code is no status, and that of a success is 0.
@@ -29,13 +33,30 @@ pub(super) fn of(ending: &Ending) -> Option<Answer> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use bytes::Bytes;
+    use entity::Name;
+    use uuid::Uuid;
 
     use super::*;
     use crate::handler::Reply;
 
+    fn answer(ending: &Ending) -> Option<Answer> {
+        let claim = Claimed {
+            delivery: Uuid::nil(),
+            handler: Name::new("slash").expect("a name"),
+            epoch: 1,
+            attempt: 1,
+            tried: 1,
+            open_for: Duration::ZERO,
+            event: None,
+        };
+        of(ending, &claim)
+    }
+
     fn answered(reply: Reply) -> Option<Answer> {
-        of(&Ending::Returned(Outcome::Delivered(reply)))
+        answer(&Ending::Returned(Outcome::Delivered(reply)))
     }
 
     fn reply(status: i32, body: &'static str) -> Reply {
@@ -66,7 +87,10 @@ mod tests {
     #[test]
     fn half_an_answer_and_a_failure_are_none() {
         assert_eq!(answered(Reply { cut: true, ..reply(200, "x") }), None);
-        assert_eq!(of(&Ending::Returned(Outcome::retry("busy"))), None);
-        assert_eq!(of(&Ending::Skipped), None);
+        assert_eq!(answer(&Ending::Returned(Outcome::retry("busy"))), None);
+        assert_eq!(answer(&Ending::Skipped), None);
+        let large = |bytes| Reply { body: vec![b'x'; bytes].into(), ..reply(200, "") };
+        assert!(answered(large(ANSWER_BYTES_MAX)).is_some());
+        assert_eq!(answered(large(ANSWER_BYTES_MAX + 1)), None);
     }
 }

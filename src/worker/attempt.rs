@@ -73,7 +73,7 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
     // Never closed, so there is always a permit in the end.
     let waiting = shared.unsettled.acquire().await;
     // Before the seat is free: one that is tried again with one call gets no second one meanwhile.
-    let answer = if callee.responds { answer::of(&ending) } else { None };
+    let answer = if callee.responds { answer::of(&ending, &claim) } else { None };
     let paused = control::after(&shared, &callee, &ending).await;
     leave(&shared, &callee, seat);
     let open_for = claim.open_for.saturating_add(took);
@@ -262,6 +262,11 @@ struct Try<'a> {
 async fn settle(shared: &Shared, ended: &Try<'_>, judged: Judged, kind: Option<String>) -> bool {
     let Try { callee, claim, event, took, doubtful } = *ended;
     let Judged { verdict, outcome, status, error, response } = judged;
+    // Only what is passed on is kept whole.
+    let response = response.map(|it| match &kind {
+        Some(_) => it,
+        None => it.slice(..it.len().min(RESPONSE_BYTES_MAX)),
+    });
     let settlement = Settlement {
         delivery: claim.delivery,
         epoch: claim.epoch,

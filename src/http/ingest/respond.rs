@@ -83,7 +83,10 @@ pub(super) fn response(answer: Answer) -> HttpResponse {
     if matches!(answer.status, 204 | 205) {
         return response.finish();
     }
-    if let Ok(kind) = HeaderValue::from_str(&answer.content_type) {
+    // Of an empty body without a type there is nothing to say.
+    if !answer.content_type.is_empty()
+        && let Ok(kind) = HeaderValue::from_str(&answer.content_type)
+    {
         response.insert_header((CONTENT_TYPE, kind));
     }
     response.body(answer.body)

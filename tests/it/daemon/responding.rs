@@ -128,6 +128,29 @@ both_databases!(a_handler_that_fails_leaves_the_ack_and_goes_on_behind_it, |db| 
     assert_eq!(endpoint.count(), 2);
 });
 
+both_databases!(a_copy_between_two_tries_gets_the_ack_and_waits_for_none, |db| async move {
+    let endpoint = Endpoint::start().await;
+    endpoint.answer_otherwise(Answer::status(500));
+    let lines = "retry = { attempts = 5, backoff = [\"1h\"] }";
+    let daemon = plan(&db, &endpoint, "30s", lines).start().await;
+    assert_ack(&ask(&daemon, "evt_1").await, "accepted");
+    assert_ack(&ask(&daemon, "evt_1").await, "duplicate");
+    // Neither is late.
+    outcomes(&daemon, "none", 2).await;
+    assert_eq!(endpoint.count(), 1);
+});
+
+both_databases!(an_empty_answer_is_passed_on_without_a_type, |db| async move {
+    let endpoint = Endpoint::start().await;
+    let daemon = plan(&db, &endpoint, "30s", "").start().await;
+    for _ in 0..2 {
+        let answer = ask(&daemon, "evt_1").await;
+        assert_eq!((answer.status, answer.body.len()), (200, 0));
+        assert_eq!(answer.head.header("content-type"), None);
+    }
+    assert_eq!(endpoint.count(), 1);
+});
+
 both_databases!(what_can_not_be_passed_on_is_the_ack, |db| async move {
     let endpoint = Endpoint::start().await;
     let daemon = plan(&db, &endpoint, "30s", "when = 'event.id != \"evt_skip\"'").start().await;
