@@ -22,6 +22,17 @@ const FORGET_POSTGRES: &str =
 const FORGET_SQLITE: &str = "DELETE FROM replay_run
      WHERE finished_at < strftime('%Y-%m-%d %H:%M:%f', 'now', '-' || ?1 || ' seconds')";
 
+/// A command that gives no sign of life for an hour was killed: its run is stopped, as it would have done.
+const ABANDON_POSTGRES: &str = "UPDATE replay_run
+       SET state = 'cancelled', finished_at = clock_timestamp(), lease_until = NULL, worker = NULL, error = 'its command went away'
+     WHERE state = 'running' AND driver = 'command'
+       AND COALESCE(lease_until, made_at) < clock_timestamp() - interval '1 hour'";
+const ABANDON_SQLITE: &str = "UPDATE replay_run
+       SET state = 'cancelled', finished_at = strftime('%Y-%m-%d %H:%M:%f', 'now'), lease_until = NULL, worker = NULL,
+           error = 'its command went away'
+     WHERE state = 'running' AND driver = 'command'
+       AND COALESCE(lease_until, made_at) < strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 hour')";
+
 /// No row when an equal one runs, or when too many do.
 const BEGIN_POSTGRES: &str = "INSERT INTO replay_run
         (id, request, driver, state, made_at, since, until, per_second, upper_id, cursor_handler, cursor_id, total, counts)
@@ -42,12 +53,14 @@ const STOP_SQLITE: &str = "UPDATE replay_run
      WHERE id = ?1 AND state = 'running'";
 
 const RESUME_POSTGRES: &str = "UPDATE replay_run
-       SET state = 'running', finished_at = NULL, error = NULL, driver = $2, per_second = COALESCE($3, per_second)
+       SET state = 'running', finished_at = NULL, error = NULL, driver = $2, per_second = COALESCE($3, per_second),
+           lease_until = CASE WHEN state = 'cancelled' THEN clock_timestamp() ELSE lease_until END
      WHERE id = $1 AND (state = 'cancelled' OR (state = 'running' AND $2 = 'daemon'))
        AND NOT EXISTS (SELECT 1 FROM replay_run other WHERE other.request = replay_run.request AND other.state = 'running'
                           AND other.id <> replay_run.id)";
 const RESUME_SQLITE: &str = "UPDATE replay_run
-       SET state = 'running', finished_at = NULL, error = NULL, driver = ?2, per_second = COALESCE(?3, per_second)
+       SET state = 'running', finished_at = NULL, error = NULL, driver = ?2, per_second = COALESCE(?3, per_second),
+           lease_until = CASE WHEN state = 'cancelled' THEN strftime('%Y-%m-%d %H:%M:%f', 'now') ELSE lease_until END
      WHERE id = ?1 AND (state = 'cancelled' OR (state = 'running' AND ?2 = 'daemon'))
        AND NOT EXISTS (SELECT 1 FROM replay_run other WHERE other.request = replay_run.request AND other.state = 'running'
                           AND other.id <> replay_run.id)";
@@ -303,7 +316,7 @@ fn driver(by_daemon: bool) -> &'static str {
     if by_daemon { "daemon" } else { "command" }
 }
 
-/// Whether it was inserted.
+/// Tidies up, and inserts a run. Whether it was inserted.
 async fn insert(
     database: &Database,
     id: Uuid,
@@ -315,6 +328,7 @@ async fn insert(
         Database::Postgres(it) => {
             let forget = sqlx::query(FORGET_POSTGRES).bind(seconds(KEPT));
             forget.execute(&it.shared).await?;
+            sqlx::query(ABANDON_POSTGRES).execute(&it.shared).await?;
             sqlx::query(BEGIN_POSTGRES)
                 .bind(id)
                 .bind(&new.request)
@@ -334,6 +348,7 @@ async fn insert(
         }
         Database::Sqlite(it) => {
             sqlx::query(FORGET_SQLITE).bind(seconds(KEPT)).execute(&it.writer).await?;
+            sqlx::query(ABANDON_SQLITE).execute(&it.writer).await?;
             sqlx::query(BEGIN_SQLITE)
                 .bind(id)
                 .bind(&new.request)

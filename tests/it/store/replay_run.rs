@@ -365,3 +365,25 @@ both_databases!(a_cleanup_beside_it_takes_no_body_of_a_new_delivery, |db| async 
         AND NOT EXISTS (SELECT 1 FROM event_body b WHERE b.event_id = d.event_id)";
     assert_eq!(db.number(without).await, 0);
 });
+
+both_databases!(the_run_of_a_command_that_was_killed_is_stopped_by_the_next_one, |db| async move {
+    let store = db.store().await;
+    many(&db, &store, 10, &["a"], "delivered").await;
+    let command = NewRun { by_daemon: false, ..asking(&again()) };
+    let run = store.begin_replay(command).await.unwrap().run;
+    assert_eq!(step(&store, &run, &plan(again()), 4).await.opened, 4);
+    let state = async |id| store.replay_run(id).await.unwrap().unwrap().state;
+    begin(&store, &Replay::default()).await;
+    assert_eq!(state(run.id).await, "running", "it may only be slow");
+    let past = match db.kind() {
+        Kind::Postgres => "now() - interval '2 hours'",
+        Kind::Sqlite => "strftime('%Y-%m-%d %H:%M:%f', 'now', '-2 hours')",
+    };
+    db.run(&format!("UPDATE replay_run SET lease_until = {past} WHERE driver = 'command'")).await;
+    begin(&store, &Replay { kind: Some("x".to_owned()), ..Replay::default() }).await;
+    assert_eq!(state(run.id).await, "cancelled");
+    // The same words carry it on, as they would had it been interrupted.
+    let begun = store.begin_replay(asking(&again())).await.unwrap();
+    assert_eq!((begun.run.id, begun.continued, begun.run.error), (run.id, true, None));
+    assert_eq!(drive(&store, &run, &plan(again()), 500).await["a"].new_round, 10);
+});
