@@ -10,6 +10,7 @@ mod answer;
 mod captured_secret;
 mod ground;
 mod handler_pause;
+mod idempotency_cache;
 mod idempotency_key;
 mod lanes;
 mod lean;
@@ -33,6 +34,7 @@ impl MigratorTrait for Migrator {
             Box::new(skipped::Skipped),
             Box::new(idempotency_key::IdempotencyKey),
             Box::new(replay_run::ReplayRun),
+            Box::new(idempotency_cache::IdempotencyCache),
             Box::new(handler_pause::HandlerPause),
             Box::new(answer::Answer),
         ]

@@ -16,6 +16,7 @@ use super::error::{StoreError, fate_unknown};
 use super::row::seconds;
 
 mod browse;
+mod cache;
 mod claim;
 mod model;
 mod read;
@@ -23,6 +24,7 @@ pub(super) mod sweep;
 mod transaction;
 
 pub use browse::{KeyFilter, KeyItem};
+pub use cache::{CACHE_VIEW_HOLDS, KeyCacheView};
 pub use model::{
     KeyAnswer, KeyClaim, KeyFound, KeyId, KeyLease, KeyRow, KeySettled, KeyState, KeyVerdict,
 };
@@ -54,13 +56,13 @@ const TAKE_POSTGRES: &str = "UPDATE idempotency_key
            lease_epoch = GREATEST(lease_epoch + 1, $6), attempts = attempts + 1, failure = NULL
      WHERE scope = $1 AND key = $2 AND lease_epoch = $3 AND request_hash = $4
        AND ((status = 'processing' AND lease_until <= clock_timestamp()) OR status = 'uncertain')
-    RETURNING lease_epoch, attempts, recovery_point";
+    RETURNING lease_epoch, attempts, recovery_point, floor(extract(epoch FROM expires_at) * 1000)::bigint AS expires_at_ms";
 const TAKE_SQLITE: &str = "UPDATE idempotency_key
        SET status = 'processing', lease_until = strftime('%Y-%m-%d %H:%M:%f', 'now', ?5 || ' seconds'),
            lease_epoch = MAX(lease_epoch + 1, ?6), attempts = attempts + 1, failure = NULL
      WHERE scope = ?1 AND key = ?2 AND lease_epoch = ?3 AND request_hash = ?4
        AND ((status = 'processing' AND lease_until <= strftime('%Y-%m-%d %H:%M:%f', 'now')) OR status = 'uncertain')
-    RETURNING lease_epoch, attempts, recovery_point";
+    RETURNING lease_epoch, attempts, recovery_point, CAST((julianday(expires_at) - 2440587.5) * 86400000 AS INTEGER) AS expires_at_ms";
 
 const DOUBT_POSTGRES: &str = "UPDATE idempotency_key
        SET status = 'uncertain', lease_until = NULL, failure = $4
@@ -192,7 +194,7 @@ impl Store {
         epoch: i64,
     ) -> Result<Option<KeyLease>, StoreError> {
         self.detached(move |database| async move {
-            let KeyClaim { id, request_hash, lease, .. } = claim;
+            let KeyClaim { id, request_hash, lease, .. } = &claim;
             let ours = new_epoch();
             match &*database {
                 Database::Postgres(postgres) => {
@@ -201,11 +203,11 @@ impl Store {
                         .bind(&id.key)
                         .bind(epoch)
                         .bind(&request_hash[..])
-                        .bind(seconds(lease))
+                        .bind(seconds(*lease))
                         .bind(ours)
                         .fetch_optional(&postgres.shared)
                         .await?;
-                    row.map(|row| leased(&row, id)).transpose()
+                    row.map(|row| leased(&row, &claim)).transpose()
                 }
                 Database::Sqlite(sqlite) => {
                     let row = sqlx::query(TAKE_SQLITE)
@@ -213,11 +215,11 @@ impl Store {
                         .bind(&id.key)
                         .bind(epoch)
                         .bind(&request_hash[..])
-                        .bind(seconds(lease))
+                        .bind(seconds(*lease))
                         .bind(ours)
                         .fetch_optional(&sqlite.writer)
                         .await?;
-                    row.map(|row| leased(&row, id)).transpose()
+                    row.map(|row| leased(&row, &claim)).transpose()
                 }
             }
         })
@@ -245,7 +247,9 @@ async fn claim_or_find(
                 // The claim before this one, whose commit we didn't see.
                 return Ok(KeyFound::Claimed(KeyLease {
                     id: claim.id.clone(),
+                    request_hash: claim.request_hash,
                     epoch: ours,
+                    expires_at: row.expires_at,
                     attempts: row.attempts,
                     recovery_point: row.recovery_point,
                 }));

@@ -22,7 +22,7 @@ struct Inner {
 #[derive(Debug)]
 pub(super) enum Kind {
     Run(Box<Run>),
-    Transaction(Mutex<Option<KeyTransaction>>),
+    Transaction(Box<Mutex<Option<KeyTransaction>>>),
 }
 
 impl Current {
@@ -33,7 +33,8 @@ impl Current {
 
     pub(super) fn within(transaction: KeyTransaction) -> Self {
         let id = transaction.lease().id.clone();
-        Self(Arc::new(Inner { kind: Kind::Transaction(Mutex::new(Some(transaction))), id }))
+        let transaction = Box::new(Mutex::new(Some(transaction)));
+        Self(Arc::new(Inner { kind: Kind::Transaction(transaction), id }))
     }
 
     pub(super) fn kind(&self) -> &Kind {

@@ -7,6 +7,7 @@ use sea_orm::{
 };
 
 use super::KeyId;
+use super::cache::{CACHE_VIEW_HOLDS, generation};
 use crate::store::Store;
 use crate::store::browse::Page;
 use crate::store::connect::Database;
@@ -111,8 +112,21 @@ impl Store {
     /// Gives a key back, so that its next request runs: the one thing that an operator may decide
     /// about an uncertain one. Its answer, if it has one, is forgotten. False when there is no such
     /// key, or when it is being run under a live lease.
+    ///
+    /// Takes [`CACHE_VIEW_HOLDS`] when an answer was forgotten that a cache may hold: once it returns, no
+    /// replica serves it any more, whatever the cache does.
     pub async fn release_key(&self, id: KeyId, why: String) -> Result<bool, StoreError> {
+        let (released, turned) = self.release_row(id, why).await?;
+        if turned {
+            tokio::time::sleep(CACHE_VIEW_HOLDS).await;
+        }
+        Ok(released)
+    }
+
+    /// Whether it was released, and whether that ended the entries of caches.
+    async fn release_row(&self, id: KeyId, why: String) -> Result<(bool, bool), StoreError> {
         self.detached(move |database| async move {
+            let before = generation(&database).await?;
             let ours = super::new_epoch();
             let rows = match &*database {
                 Database::Postgres(postgres) => {
@@ -122,7 +136,8 @@ impl Store {
                     super::texted_lite(&sqlite.writer, RELEASE_SQLITE, &id, ours, &why).await?
                 }
             };
-            Ok(rows == 1)
+            // Another's turn in between makes us wait in vain, and does no harm.
+            Ok((rows == 1, generation(&database).await? != before))
         })
         .await
     }

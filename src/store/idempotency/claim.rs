@@ -26,7 +26,7 @@ pub(super) async fn claim_pg(
         .bind(ours)
         .fetch_optional(executor)
         .await?;
-    row.map(|row| leased(&row, claim.id.clone())).transpose()
+    row.map(|row| leased(&row, claim)).transpose()
 }
 
 /// Claims on SQLite, on the writer or within a transaction.
@@ -44,5 +44,5 @@ pub(super) async fn claim_lite(
         .bind(ours)
         .fetch_optional(executor)
         .await?;
-    row.map(|row| leased(&row, claim.id.clone())).transpose()
+    row.map(|row| leased(&row, claim)).transpose()
 }

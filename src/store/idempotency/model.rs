@@ -33,6 +33,10 @@ pub struct KeyClaim {
 pub struct KeyLease {
     /// Which key.
     pub id: KeyId,
+    /// SHA-256 of what was asked for.
+    pub request_hash: [u8; 32],
+    /// When the key means nothing again: milliseconds since 1970, by the database's clock.
+    pub expires_at: i64,
     /// Guards everything that is done under this claim.
     pub epoch: i64,
     /// Which run this is; 1 is the first.
@@ -65,6 +69,8 @@ pub struct KeyRow {
     pub recovery_point: Option<String>,
     /// Until the key means nothing again; zero while only a live lease keeps it.
     pub expires_in: Duration,
+    /// The same as a time: milliseconds since 1970, by the database's clock.
+    pub expires_at: i64,
 }
 
 /// How far a key is.

@@ -5,13 +5,13 @@ use std::time::Duration;
 use bytes::Bytes;
 use sqlx::{ColumnIndex, Decode, Row, Type};
 
-use super::{KeyAnswer, KeyId, KeyLease, KeyRow, KeyState};
+use super::{KeyAnswer, KeyClaim, KeyLease, KeyRow, KeyState};
 use crate::received::Headers;
 use crate::store::error::StoreError;
 use crate::store::row::get;
 
 /// A claim's or take-over's row.
-pub(super) fn leased<'r, R>(row: &'r R, id: KeyId) -> Result<KeyLease, StoreError>
+pub(super) fn leased<'r, R>(row: &'r R, claim: &KeyClaim) -> Result<KeyLease, StoreError>
 where
     R: Row,
     &'static str: ColumnIndex<R>,
@@ -20,7 +20,9 @@ where
     Option<String>: Decode<'r, R::Database> + Type<R::Database>,
 {
     Ok(KeyLease {
-        id,
+        id: claim.id.clone(),
+        request_hash: claim.request_hash,
+        expires_at: get(row, "expires_at_ms")?,
         epoch: get(row, "lease_epoch")?,
         attempts: attempts(row)?,
         recovery_point: get(row, "recovery_point")?,
@@ -75,6 +77,7 @@ where
         attempts: attempts(row)?,
         recovery_point: get(row, "recovery_point")?,
         expires_in: span(get(row, "expires_in")?),
+        expires_at: get(row, "expires_at_ms")?,
     })
 }
 

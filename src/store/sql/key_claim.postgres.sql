@@ -16,4 +16,5 @@ VALUES ($1, $2, $3, 'processing', clock_timestamp() + make_interval(secs => $4),
  WHERE (k.expires_at <= excluded.created_at
         AND NOT (k.status = 'processing' AND k.lease_until > clock_timestamp()))
     OR (k.status = 'failed' AND k.request_hash = excluded.request_hash)
-RETURNING lease_epoch, attempts, recovery_point
+RETURNING lease_epoch, attempts, recovery_point,
+          floor(extract(epoch FROM expires_at) * 1000)::bigint AS expires_at_ms

@@ -15,4 +15,5 @@ VALUES (?1, ?2, ?3, 'processing', strftime('%Y-%m-%d %H:%M:%f', 'now', ?4 || ' s
  WHERE (k.expires_at <= excluded.created_at
         AND NOT (k.status = 'processing' AND k.lease_until > excluded.created_at))
     OR (k.status = 'failed' AND k.request_hash = excluded.request_hash)
-RETURNING lease_epoch, attempts, recovery_point
+RETURNING lease_epoch, attempts, recovery_point,
+          CAST((julianday(expires_at) - 2440587.5) * 86400000 AS INTEGER) AS expires_at_ms

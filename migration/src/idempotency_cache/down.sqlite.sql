@@ -1,0 +1,3 @@
+DROP TRIGGER idempotency_key_answer_changed;
+DROP TRIGGER idempotency_key_answer_deleted;
+DROP TABLE idempotency_cache;
