@@ -17,8 +17,9 @@ use tokio::time::Instant;
 
 use crate::metric::Metrics;
 use crate::store::Store;
-use crate::store::idempotency::{KeyAnswer, KeyClaim, KeyFound, KeyState};
+use crate::store::idempotency::{KeyAnswer, KeyClaim, KeyFound, KeyLease, KeyState, KeyVerdict};
 
+pub mod cache;
 mod canonical;
 pub mod fingerprint;
 pub mod key;
@@ -28,6 +29,7 @@ mod refusal;
 mod run;
 mod transaction;
 
+pub use cache::{Cache, CacheAddress};
 pub use fingerprint::Compare;
 pub use policy::{Answer, AnswerBody, Effect, Ended, OnUnknown};
 pub use refusal::Refusal;
@@ -103,13 +105,21 @@ pub struct Engine {
     store: Store,
     metrics: Metrics,
     runtime: Handle,
+    cache: Option<Cache>,
 }
 
 impl Engine {
     /// An engine on these tables. Must be called on the runtime that outlives every run.
     #[must_use]
     pub fn new(store: Store, metrics: Metrics) -> Self {
-        Self { store, metrics, runtime: Handle::current() }
+        Self { store, metrics, runtime: Handle::current(), cache: None }
+    }
+
+    /// Asks this cache, of the same store, for completed answers before the database.
+    #[must_use]
+    pub fn cached(mut self, cache: Cache) -> Self {
+        self.cache = Some(cache);
+        self
     }
 
     /// Claims the key, or says why the request may not run. Counts what it decides.
@@ -117,6 +127,9 @@ impl Engine {
     /// A caller that goes away meanwhile leaves nothing behind: what was claimed for it is given back,
     /// because nothing was begun. A store that doesn't answer in 2.5 s is away.
     pub async fn begin(&self, claim: KeyClaim, rules: &Arc<Rules>) -> Begun {
+        if let Some(begun) = self.look(&claim, rules).await {
+            return begun;
+        }
         let (answer, asked) = oneshot::channel();
         let (engine, its_rules) = (self.clone(), Arc::clone(rules));
         self.runtime.spawn(async move {
@@ -140,6 +153,27 @@ impl Engine {
         begun
     }
 
+    /// The answer that the cache has for this very request. Counts what it says.
+    async fn look(&self, claim: &KeyClaim, rules: &Rules) -> Option<Begun> {
+        let (looked, answer) = self.cache.as_ref()?.look(claim).await;
+        self.metrics.idempotency_cache(&rules.name, looked.word());
+        let begun = Begun::Replay(Box::new(answer?));
+        self.metrics.idempotency(&rules.name, word(&begun));
+        Some(begun)
+    }
+
+    /// What stands for the cache now: to be taken before the answer is read or written that is cached.
+    fn cache_view(&self) -> Option<Arc<cache::View>> {
+        self.cache.as_ref().and_then(Cache::view)
+    }
+
+    /// Caches what a run came to, once that is durable.
+    fn cache_run(&self, view: Option<Arc<cache::View>>, lease: &KeyLease, verdict: &KeyVerdict) {
+        if let (Some(cache), KeyVerdict::Completed(answer)) = (&self.cache, verdict) {
+            cache.fill_run(view, lease, answer);
+        }
+    }
+
     /// Counts a request that was refused before its key was looked up.
     pub fn refused(&self, rules: &Rules, refusal: &Refusal) {
         self.metrics.idempotency(&rules.name, refusal.code());
@@ -150,6 +184,7 @@ impl Engine {
         let mut rounds = 0;
         let mut look_again = LOOK_AGAIN;
         loop {
+            let view = self.cache_view();
             let row = match self.store.claim_key(claim.clone()).await {
                 Ok(KeyFound::Claimed(lease)) => return self.run(lease, rules),
                 Ok(KeyFound::Row(row)) => row,
@@ -170,7 +205,12 @@ impl Engine {
                 KeyState::Completed(answer) if answer.body.is_none() => {
                     return Begun::Refused(Refusal::NotStored(answer.status));
                 }
-                KeyState::Completed(answer) => return Begun::Replay(Box::new(answer)),
+                KeyState::Completed(answer) => {
+                    if let Some(cache) = &self.cache {
+                        cache.fill_row(view, &claim, row.expires_at, &answer);
+                    }
+                    return Begun::Replay(Box::new(answer));
+                }
                 KeyState::Running { .. } => {
                     if Instant::now() + look_again >= deadline {
                         return Begun::Refused(Refusal::InProgress);
@@ -211,7 +251,7 @@ impl Engine {
         }
     }
 
-    fn run(&self, lease: crate::store::idempotency::KeyLease, rules: &Arc<Rules>) -> Begun {
+    fn run(&self, lease: KeyLease, rules: &Arc<Rules>) -> Begun {
         Begun::Run(Box::new(Run::new(self.clone(), lease, Arc::clone(rules))))
     }
 }

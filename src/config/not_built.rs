@@ -5,7 +5,6 @@ const NOT_BUILT: &[&str] = &[
     "server.tls",
     "database.spool",
     "telemetry.otlp",
-    "gateways.*.cache",
     "gateways.*.jwks",
     "notify",
     "sources.*.expect_every",

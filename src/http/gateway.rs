@@ -18,8 +18,9 @@ use url::Url;
 use super::body::{self, Limits};
 use super::problem::Problem;
 use super::public::PublicState;
+use crate::idempotency::cache::Caches;
 use crate::idempotency::fingerprint::{self, fingerprint};
-use crate::idempotency::{Begun, Compare, Engine, Refusal, Rules, key};
+use crate::idempotency::{Begun, CacheAddress, Compare, Engine, Refusal, Rules, key};
 use crate::metric::Metrics;
 use crate::store::Store;
 use crate::store::idempotency::{KeyClaim, KeyId};
@@ -56,6 +57,8 @@ pub struct GatewaySettings {
     pub compare: Compare,
     /// How its keys are treated.
     pub rules: Rules,
+    /// Where completed answers are looked for before the database.
+    pub cache: Option<CacheAddress>,
 }
 
 /// Headers that are credentials: whoever shows one is who it says. Any other says who somebody is
@@ -88,12 +91,17 @@ impl Gateways {
         tracker: &TaskTracker,
     ) -> Result<Self, String> {
         let mut gateways = Vec::with_capacity(settings.len());
+        let mut caches = Caches::default();
         for settings in settings {
             let upstream = Upstream::new(&settings.upstream, settings.timeout)
                 .map_err(|why| format!("gateways.{}: `upstream`: {why}", settings.name))?;
+            let mut engine = Engine::new(store.clone(), metrics.clone());
+            if let Some(address) = &settings.cache {
+                engine = engine.cached(caches.at(address, store));
+            }
             gateways.push(Gateway {
                 rules: Arc::new(settings.rules.clone()),
-                engine: Engine::new(store.clone(), metrics.clone()),
+                engine,
                 upstream: Arc::new(upstream),
                 runtime: Handle::current(),
                 tracker: tracker.clone(),

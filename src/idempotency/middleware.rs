@@ -28,7 +28,7 @@ use futures::future::LocalBoxFuture;
 use sha2::{Digest, Sha256};
 
 use super::fingerprint::{self, fingerprint};
-use super::{Begun, Compare, Concluded, Effect, Ended, Engine, Refusal, Rules, key};
+use super::{Begun, Cache, Compare, Concluded, Effect, Ended, Engine, Refusal, Rules, key};
 use crate::store::idempotency::{KeyClaim, KeyId};
 
 mod commit;
@@ -96,6 +96,13 @@ impl Idempotency {
     #[must_use]
     pub fn rules(mut self, rules: Rules) -> Self {
         self.rules = Arc::new(rules);
+        self
+    }
+
+    /// Asks a cache, of the engine's store, for completed answers before the database.
+    #[must_use]
+    pub fn cache(mut self, cache: Cache) -> Self {
+        self.engine = self.engine.cached(cache);
         self
     }
 

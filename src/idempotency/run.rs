@@ -122,10 +122,15 @@ impl Run {
     async fn write_down(&self, verdict: &KeyVerdict) -> Concluded {
         let gateway = &self.rules.name;
         let mut wait = SETTLE_WAIT;
+        // Before it is written: who takes the answer back afterwards ends what is cached of it.
+        let view = self.engine.cache_view();
         loop {
             let settling = self.engine.store.settle_key(self.lease.clone(), verdict.clone());
             match tokio::time::timeout(SETTLE_TRY, settling).await {
-                Ok(Ok(KeySettled::Done)) => return Concluded::Stands,
+                Ok(Ok(KeySettled::Done)) => {
+                    self.engine.cache_run(view, &self.lease, verdict);
+                    return Concluded::Stands;
+                }
                 Ok(Ok(KeySettled::LeaseLost)) => return self.overtaken().await,
                 Ok(Err(error)) => {
                     tracing::warn!(gateway = %gateway, error = %error, "the end of a run can't be written down now");

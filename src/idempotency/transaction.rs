@@ -14,6 +14,9 @@ impl Engine {
         claim: KeyClaim,
         rules: &Arc<Rules>,
     ) -> Result<KeyTransaction, Begun> {
+        if let Some(begun) = self.look(&claim, rules).await {
+            return Err(begun);
+        }
         let decided = self.decide_transaction(claim, rules).await;
         let outcome = decided.as_ref().map_or_else(word, |_| "run");
         self.metrics.idempotency(&rules.name, outcome);
@@ -27,6 +30,7 @@ impl Engine {
     ) -> Result<KeyTransaction, Begun> {
         // The second look sees who was first.
         for _ in 0..2 {
+            let view = self.cache_view();
             let row = self.store.find_key(claim.id.clone()).await;
             let row = row.map_err(|error| {
                 tracing::warn!(gateway = %rules.name, error = %error, "an idempotency key can't be looked up");
@@ -40,7 +44,12 @@ impl Engine {
                     KeyState::Completed(answer) if answer.body.is_none() => {
                         return Err(Begun::Refused(Refusal::NotStored(answer.status)));
                     }
-                    KeyState::Completed(answer) => return Err(Begun::Replay(Box::new(answer))),
+                    KeyState::Completed(answer) => {
+                        if let Some(cache) = &self.cache {
+                            cache.fill_row(view, &claim, row.expires_at, &answer);
+                        }
+                        return Err(Begun::Replay(Box::new(answer)));
+                    }
                     KeyState::Running { .. } => return Err(Begun::Refused(Refusal::InProgress)),
                     // Rows of another mode's runs.
                     KeyState::Lapsed | KeyState::Uncertain => {

@@ -11,4 +11,10 @@ impl Metrics {
         let labels = [("gateway", gateway.as_str()), ("outcome", outcome)];
         self.counter(names::IDEMPOTENCY, &labels).increment(1);
     }
+
+    /// Counts what asking the cache of answers came to: `hit`, `miss`, `error`, `rejected` or `skipped`.
+    pub fn idempotency_cache(&self, gateway: &Name, outcome: &'static str) {
+        let labels = [("gateway", gateway.as_str()), ("outcome", outcome)];
+        self.counter(names::IDEMPOTENCY_CACHE, &labels).increment(1);
+    }
 }

@@ -52,6 +52,8 @@ pub const TABLE_ROWS: &str = "hookonce_table_rows";
 pub const TABLE_BYTES: &str = "hookonce_table_bytes";
 /// Requests with an idempotency key by gateway and outcome.
 pub const IDEMPOTENCY: &str = "hookonce_idempotency_total";
+/// What asking the cache of answers came to, by gateway and outcome.
+pub const IDEMPOTENCY_CACHE: &str = "hookonce_idempotency_cache_total";
 /// Which config runs.
 pub const CONFIG_GENERATION: &str = "hookonce_config_generation";
 /// Impossible things that happened.
@@ -147,6 +149,12 @@ pub(super) const DESCRIPTIONS: &[(&str, Kind, Option<Unit>, &str)] = &[
         Kind::Counter,
         None,
         "Requests of protected methods, by gateway and what became of each.",
+    ),
+    (
+        IDEMPOTENCY_CACHE,
+        Kind::Counter,
+        None,
+        "Questions to the cache of completed answers, by gateway and what each came to.",
     ),
     (TABLE_ROWS, Kind::Gauge, Some(Unit::Count), "Rows of a table; an estimate on PostgreSQL."),
     (TABLE_BYTES, Kind::Gauge, Some(Unit::Bytes), "Bytes of a table on disk."),

@@ -45,6 +45,7 @@ fn every_figure_of_the_contract_can_be_fed_and_has_a_help_line() {
     metrics.rejection_dropped();
     metrics.replay_suspected(&source);
     metrics.idempotency(&handler, "run");
+    metrics.idempotency_cache(&handler, "hit");
     metrics.inflight_grew(1024);
     metrics.inflight_shrank(1000);
     let text = metrics.render();

@@ -1,7 +1,8 @@
 //! Idempotency-Key: one run for a key, its answer for every retry, on both databases alike.
 
+mod cache;
 mod engine;
-mod gateway;
+pub mod gateway;
 mod middleware;
 mod store;
 

@@ -13,6 +13,7 @@ pub mod leash;
 pub mod port;
 pub mod postgres;
 pub mod raw;
+pub mod redis;
 pub mod sender;
 pub mod sqlite;
 pub mod wait;

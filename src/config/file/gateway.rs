@@ -4,6 +4,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
+use crate::config::secrets::TextOrSecret;
 use crate::config::value::{Bytes, Names, Span, Text};
 
 /// Idempotency-Key in front of any API: the same request under the same key runs once.
@@ -40,6 +41,8 @@ pub(crate) struct FileGateway {
     pub(crate) max_answer: Option<Text<Bytes>>,
     /// Headers of an answer that are kept beside the usual ones.
     pub(crate) keep_headers: Option<Names>,
+    /// A Redis that is asked for completed answers before the database: redis:// or rediss://. Default none.
+    pub(crate) cache: Option<TextOrSecret>,
 }
 
 /// Whether a protected request without a key is refused.

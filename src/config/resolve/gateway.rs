@@ -6,11 +6,12 @@ use url::Url;
 
 use crate::config::desk::Desk;
 use crate::config::file::gateway::{FileGateway, FileKey, FileOnUnknown};
+use crate::config::secrets::TextOrSecret;
 use crate::config::value::{Bytes, Names, Text};
 use crate::http::ServerSettings;
 use crate::http::gateway::{CREDENTIAL_HEADERS, GatewaySettings, is_below};
 use crate::idempotency::policy::NEVER_KEPT;
-use crate::idempotency::{Compare, OnUnknown, Rules};
+use crate::idempotency::{CacheAddress, Compare, OnUnknown, Rules};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// A lease is renewed every third of it, and a renewal needs a round trip to the database.
@@ -65,6 +66,7 @@ pub(crate) fn settings(
     }
     let compare = compare(desk, text, file.compare.as_ref());
     let kept_headers = kept(desk, text, file.keep_headers.as_ref());
+    let cache = cache(desk, text, file.cache.as_ref());
     let name = name?;
     let rules = Rules {
         ttl,
@@ -91,6 +93,7 @@ pub(crate) fn settings(
         timeout,
         compare,
         rules,
+        cache,
     })
 }
 
@@ -245,6 +248,18 @@ fn compare(desk: &mut Desk<'_>, text: &str, written: Option<&Names>) -> Compare 
                 );
             }
             Compare::Pointers(words.clone())
+        }
+    }
+}
+
+fn cache(desk: &mut Desk<'_>, text: &str, written: Option<&TextOrSecret>) -> Option<CacheAddress> {
+    let at = ["gateways", text, "cache"];
+    let url = desk.text(&at, written?)?;
+    match CacheAddress::new(url) {
+        Ok(address) => Some(address),
+        Err(why) => {
+            desk.fault(&at, format!("`cache` {why}"));
+            None
         }
     }
 }

@@ -18,7 +18,7 @@ pub(super) fn table(it: &GatewaySettings) -> Table {
         Compare::Json => "json".into(),
         Compare::Pointers(pointers) => texts(pointers),
     };
-    table_of([
+    let mut table = table_of([
         ("path", it.path.as_str().into()),
         ("upstream", it.upstream.origin().ascii_serialization().into()),
         ("methods", texts(&it.methods)),
@@ -34,5 +34,9 @@ pub(super) fn table(it: &GatewaySettings) -> Table {
         ("max_body", size(it.max_body)),
         ("max_answer", size(rules.answer_max)),
         ("keep_headers", texts(&rules.kept_headers)),
-    ])
+    ]);
+    if let Some(cache) = &it.cache {
+        table.insert("cache".into(), cache.to_string().into());
+    }
+    table
 }

@@ -33,7 +33,7 @@ fn each_key_loads_or_is_not_built_yet() {
     }
     // `github` is a source that the block doesn't define.
     assert!(rest.iter().all(|line| line.contains("there is no source `github`")), "{rest:#?}");
-    let want = ["tls", "spool", "nats", "cache", "notify", "otlp"];
+    let want = ["tls", "spool", "nats", "notify", "otlp"];
     assert_eq!(refused, want);
 }
 
@@ -44,7 +44,7 @@ fn what_is_built_of_it_loads() {
         .lines()
         .filter(|line| {
             let key = line.split([' ', '=']).next().unwrap_or_default();
-            !["tls", "spool", "otlp", "cache"].contains(&key)
+            !["tls", "spool", "otlp"].contains(&key)
         })
         .map(|line| format!("{line}\n"))
         .collect();

@@ -55,6 +55,12 @@ fn what_could_not_work_is_refused_with_its_line() {
         ("[gateways.pay]", "[gateways.pay]\ncompare = \"xml\"", "`xml` is not"),
         ("[gateways.pay]", "[gateways.pay]\nkeep_headers = [\"Set-Cookie\"]", "is never kept"),
         ("[gateways.pay]", "[gateways.pay]\non_unknown = \"retry\"", "h.toml:2"),
+        (
+            "[gateways.pay]",
+            "[gateways.pay]\ncache = \"memcached://x\"",
+            "h.toml:2:9: `cache` must begin",
+        ),
+        ("[gateways.pay]", "[gateways.pay]\ncache = { env = \"NO_SUCH\" }", "NO_SUCH is not set"),
         ("[gateways.pay]", "[gateways.pay]\nupstraem = 1", "did you mean `upstream`"),
     ] {
         let text = GOOD.replace(from, to);

@@ -20,8 +20,12 @@ pub(super) async fn commit(
     };
     let lease = transaction.lease().clone();
     let verdict = verdict(ended, rules.effect, rules.on_unknown, &rules.kept_headers);
-    match transaction.settle(verdict).await {
-        Ok(KeySettled::Done) => None,
+    let view = engine.cache_view();
+    match transaction.settle(verdict.clone()).await {
+        Ok(KeySettled::Done) => {
+            engine.cache_run(view, &lease, &verdict);
+            None
+        }
         Ok(KeySettled::LeaseLost) => Some(refused(&Refusal::Unavailable)),
         Err(error) => {
             tracing::warn!(error = %error, "a key's transaction was cut off; looking it up");
