@@ -5,7 +5,7 @@ CARGO ?= cargo
 ROUNDS ?= 30
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-programs lint deny bench bench-quick bench-growth bench-soak bench-cleanup bench-micro torture docs
+.PHONY: help run test test-programs lint deny bench bench-quick bench-growth bench-soak bench-cleanup bench-idempotency bench-micro torture docs
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,9 @@ bench-soak: ## half the highest rate for MINUTES=20: memory, bloat, p99 a minute
 
 bench-cleanup: ## cleanup of expired events under load, on both databases
 	@scripts/bench cleanup
+
+bench-idempotency: ## concurrent retries, the cache of answers, and two naive recipes
+	@scripts/bench idempotency
 
 bench-micro: ## times and instructions of verifying, reading ids and encoding batches; 15 minutes to build
 	@scripts/bench micro

@@ -2,6 +2,7 @@
 //!
 //! Small in the normal tests, where it only has to work; `make bench-cleanup` runs it at full size in release mode.
 
+mod idempotency;
 mod load;
 mod rows;
 
