@@ -34,9 +34,9 @@ impl MigratorTrait for Migrator {
             Box::new(skipped::Skipped),
             Box::new(idempotency_key::IdempotencyKey),
             Box::new(replay_run::ReplayRun),
-            Box::new(idempotency_cache::IdempotencyCache),
             Box::new(handler_pause::HandlerPause),
             Box::new(answer::Answer),
+            Box::new(idempotency_cache::IdempotencyCache),
         ]
     }
 }
