@@ -26,6 +26,7 @@ mod migrate;
 mod moment;
 pub mod output;
 mod provider;
+mod record;
 mod rejection;
 mod replay;
 mod send;
@@ -67,6 +68,8 @@ enum Verb {
     Send(Box<send::Args>),
     /// Would this request be accepted, and if not, why?
     Verify(Box<verify::Args>),
+    /// Turn a real event into a fixture, without people and secrets in it.
+    Record(Box<record::Args>),
     /// What was recorded.
     #[command(subcommand)]
     Event(event::Verb),
@@ -128,6 +131,9 @@ pub fn main() -> ExitCode {
 
 async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
     let global = &cli.global;
+    if !matches!(cli.verb, Some(Verb::Record(_))) {
+        global.check_format()?;
+    }
     let Some(verb) = cli.verb else { return bare::run(global, output).await };
     match verb {
         Verb::Serve => serve::run(global, output).await,
@@ -137,6 +143,7 @@ async fn run(cli: Cli, output: &Output) -> Result<(), Failure> {
         Verb::Provider(verb) => provider::run(verb, output),
         Verb::Send(args) => send::run(*args, global, output).await,
         Verb::Verify(args) => verify::run(&args, global, output),
+        Verb::Record(args) => record::run(*args, global, output).await,
         Verb::Event(verb) => event::run(verb, global, output).await,
         Verb::Delivery(verb) => delivery::run(verb, global, output).await,
         Verb::Dead(verb) => delivery::run_dead(verb, global, output).await,
@@ -177,7 +184,7 @@ mod tests {
 
     #[test]
     fn a_verb_that_is_not_built_says_so_and_an_unknown_one_is_corrected() {
-        for verb in ["tail", "record", "man"] {
+        for verb in ["tail", "man"] {
             let want = format!("2: `hookonce {verb}` is not built yet");
             assert_eq!(refused(&format!("{verb} x --y")), Some(want));
         }

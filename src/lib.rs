@@ -55,6 +55,7 @@ pub mod config;
 
 pub mod app;
 pub mod cli;
+pub mod testing;
 
 pub mod address;
 pub mod fetch;

@@ -21,9 +21,9 @@ pub struct Global {
     /// The admin API's token
     #[arg(long, global = true, env = "HOOKONCE_ADMIN_TOKEN", hide_env_values = true)]
     token: Option<String>,
-    /// How data is printed
-    #[arg(short, long, global = true, value_enum, default_value_t = Format::Table)]
-    output: Format,
+    /// How data is printed: table, json or jsonl; of `record`, the file that is written
+    #[arg(short, long, global = true, value_name = "FORMAT", default_value = "table", value_parser = To::read)]
+    output: To,
     /// Say nothing but data and errors
     #[arg(short, long, global = true, conflicts_with = "verbose")]
     quiet: bool,
@@ -49,6 +49,23 @@ pub enum Format {
     Jsonl,
 }
 
+/// `-o`: for most verbs a form, for the one that makes a file its name.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum To {
+    Format(Format),
+    File(PathBuf),
+}
+
+impl To {
+    /// Never fails: whether a file's name makes sense, only the verb knows.
+    fn read(text: &str) -> Result<Self, std::convert::Infallible> {
+        Ok(match Format::from_str(text, false) {
+            Ok(format) => Self::Format(format),
+            Err(_) => Self::File(PathBuf::from(text)),
+        })
+    }
+}
+
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
 enum Color {
     Auto,
@@ -70,7 +87,31 @@ impl Global {
     /// How to talk.
     #[must_use]
     pub fn output(&self) -> Output {
-        Output::new(self.output, self.quiet, self.color())
+        let format = match self.output {
+            To::Format(format) => format,
+            To::File(_) => Format::Table,
+        };
+        Output::new(format, self.quiet, self.color())
+    }
+
+    /// The file that `-o` names.
+    #[must_use]
+    pub fn file(&self) -> Option<&Path> {
+        match &self.output {
+            To::Format(_) => None,
+            To::File(file) => Some(file),
+        }
+    }
+
+    /// Refuses a file's name where `-o` says how data is printed.
+    pub fn check_format(&self) -> Result<(), Failure> {
+        match self.file() {
+            None => Ok(()),
+            Some(file) => Err(Failure::Usage(format!(
+                "-o {}: data is printed as table, json or jsonl",
+                file.display()
+            ))),
+        }
     }
 
     /// Whether colours were asked for; `None` for "on a terminal only".

@@ -53,9 +53,12 @@ pub(super) struct Args {
     /// Put a value into the body: /data/object/amount=100 or data.object.amount=100
     #[arg(long = "set", value_name = "POINTER=VALUE")]
     changes: Vec<Change>,
-    /// The event's id; a fresh one for each request when absent
+    /// The event's id; a recorded fixture's own, else a fresh one for each request, when absent
     #[arg(long)]
     id: Option<String>,
+    /// Give recorded fixtures a fresh id each time too
+    #[arg(long, conflicts_with = "id")]
+    fresh_ids: bool,
     /// How often to send each fixture [default: 1, or as often as --duration allows]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
     count: Option<u32>,
@@ -256,6 +259,9 @@ impl Args {
                 let reason = format!("{} holds no fixture of type `{kind}`", self.what);
                 return Err(Failure::Usage(reason));
             }
+        }
+        if self.fresh_ids {
+            fixtures = fixtures.into_iter().map(Fixture::with_fresh_ids).collect();
         }
         Ok(fixtures)
     }

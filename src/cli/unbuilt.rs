@@ -6,7 +6,7 @@ use super::Failure;
 use crate::config::did_you_mean;
 
 /// Verbs of the contract that aren't built yet, with the noun before them.
-const VERBS: &[&str] = &["tail", "record", "man", "event export", "event redact"];
+const VERBS: &[&str] = &["tail", "man", "event export", "event redact"];
 
 /// What to say about a verb that clap doesn't know: `before` are the words before it.
 pub(super) fn verb(before: &[&str], words: &[OsString], command: &clap::Command) -> Failure {

@@ -3,6 +3,7 @@
 mod browsing;
 mod config;
 mod mending;
+mod recording;
 mod replaying;
 mod sending;
 mod stats;

@@ -23,5 +23,6 @@ mod readme;
 mod replicas;
 mod sql;
 mod store;
+mod testing;
 mod tidy;
 mod torture;

@@ -35,7 +35,7 @@ pub(super) fn choose(
         }
         Err(failure) => return Err(failure),
     };
-    let mut settings = pick(args, provider.as_deref(), &loaded)?.clone();
+    let mut settings = pick(args, provider.as_deref(), recorded(fixtures), &loaded)?.clone();
     if let Some(secret) = &args.secret {
         settings.secrets = vec![Secret::new(secret.clone())];
     }
@@ -55,16 +55,25 @@ fn provider(args: &Args, fixtures: &[Fixture]) -> Option<String> {
     fixtures.iter().all(|it| it.provider.as_ref() == Some(&first)).then_some(first)
 }
 
+/// The source that all of them were recorded from.
+fn recorded(fixtures: &[Fixture]) -> Option<&str> {
+    let first = fixtures.first()?.source.as_deref()?;
+    fixtures.iter().all(|it| it.source.as_deref() == Some(first)).then_some(first)
+}
+
 fn pick<'a>(
     args: &Args,
     provider: Option<&str>,
+    recorded: Option<&str>,
     config: &'a Config,
 ) -> Result<&'a SourceSettings, Failure> {
     let names = |sources: &[&SourceSettings]| {
         sources.iter().map(|source| source.name.to_string()).collect::<Vec<_>>().join(", ")
     };
     let all: Vec<_> = config.sources.iter().collect();
-    if let Some(name) = &args.source {
+    // A recorded fixture says where it came from; the config may know that source no more.
+    let recorded = recorded.filter(|name| all.iter().any(|source| source.name.as_str() == *name));
+    if let Some(name) = args.source.as_deref().or(recorded) {
         let found = all.iter().find(|source| source.name.as_str() == name);
         return found.copied().ok_or_else(|| {
             Failure::Usage(format!("there is no source `{name}`; there are {}", names(&all)))
