@@ -14,6 +14,7 @@ use crate::secret::Secret;
 use crate::statement::Script;
 
 pub mod answers;
+pub mod broker;
 pub mod build;
 pub mod control;
 pub mod exec;
@@ -170,6 +171,8 @@ pub enum Kind {
     Log,
     /// Runs statements in a database.
     Sql(SqlSettings),
+    /// Adds an entry to a Redis stream.
+    Redis(broker::RedisStreamSettings),
 }
 
 /// An HTTP endpoint of the operator's.

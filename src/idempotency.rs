@@ -29,7 +29,8 @@ mod refusal;
 mod run;
 mod transaction;
 
-pub use cache::{Cache, CacheAddress};
+pub use crate::redis_address::RedisAddress;
+pub use cache::Cache;
 pub use fingerprint::Compare;
 pub use policy::{Answer, AnswerBody, Effect, Ended, OnUnknown};
 pub use refusal::Refusal;

@@ -63,5 +63,6 @@ pub mod fixture;
 pub mod keys;
 
 pub mod metric;
+pub mod redis_address;
 pub mod secret;
 pub mod telemetry;

@@ -176,7 +176,7 @@ pub(crate) struct FileRespond {
     pub(crate) deadline: Option<Span>,
 }
 
-/// Where events go: exactly one of http, exec, sql and log.
+/// Where events go: exactly one of http, exec, sql, redis and log.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct FileHandler {
@@ -196,6 +196,8 @@ pub(crate) struct FileHandler {
     pub(crate) log: Option<FileLog>,
     /// Runs statements in a database, exactly once.
     pub(crate) sql: Option<FileSql>,
+    /// Adds an entry to a Redis stream.
+    pub(crate) redis: Option<FileRedis>,
     /// How long one call may take. Default 10s.
     pub(crate) timeout: Option<Span>,
     /// How many calls at once, on this replica. Default 16.
@@ -267,6 +269,24 @@ pub(crate) struct FileHttp {
     pub(crate) sign: Option<FileSecret>,
     /// Refuse to connect to private addresses. Default false.
     pub(crate) deny_private: bool,
+}
+
+/// A Redis stream of the operator's.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table such as { server = \"redis://…\", stream = \"events\" }"
+)]
+pub(crate) struct FileRedis {
+    /// `redis://…` or `rediss://…`, or where to read it. Required.
+    pub(crate) server: Option<TextOrSecret>,
+    /// The stream's name. Required.
+    pub(crate) stream: Option<String>,
+    /// About how many entries it keeps. Default 1000000.
+    pub(crate) max_len: Option<u64>,
+    /// How long a delivery's repeat adds nothing. Default 7d.
+    pub(crate) remember: Option<Span>,
 }
 
 /// A program of the operator's.

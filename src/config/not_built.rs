@@ -10,12 +10,11 @@ const NOT_BUILT: &[&str] = &[
     "sources.*.expect_every",
     "handlers.*.nats",
     "handlers.*.amqp",
-    "handlers.*.redis",
     "handlers.*.kafka",
 ];
 
 /// Kinds of handlers that aren't built yet.
-pub(crate) const HANDLER_KINDS: &[&str] = &["nats", "amqp", "redis", "kafka"];
+pub(crate) const HANDLER_KINDS: &[&str] = &["nats", "amqp", "kafka"];
 
 /// What to say about a key that is known but not built; `None` for any other key.
 pub(crate) fn reason(path: &[&str], key: &str) -> Option<String> {

@@ -254,6 +254,15 @@ pub(crate) fn handler(it: &HandlerSettings) -> Table {
             }
             table.insert("sql".into(), inner.into());
         }
+        Kind::Redis(redis) => {
+            let inner = table_of([
+                ("server", redis.server.to_string().into()),
+                ("stream", redis.stream.as_str().into()),
+                ("max_len", i64::try_from(redis.max_len).unwrap_or(i64::MAX).into()),
+                ("remember", span(redis.remember)),
+            ]);
+            table.insert("redis".into(), inner.into());
+        }
         Kind::Log => {
             table.insert("log".into(), Table::new().into());
         }

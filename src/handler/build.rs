@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::sync::Arc;
 
-use super::{Handler, HandlerSettings, Kind, exec, http, log};
+use super::{Handler, HandlerSettings, Kind, broker, exec, http, log};
 
 /// Environment variables that `exec.env` may name, by name. Read once at start by whoever may read
 /// the process's environment; this room doesn't.
@@ -41,6 +41,7 @@ pub fn build_in(
             .map(|handler| Arc::new(handler) as Arc<dyn Handler>),
         Kind::Exec(spec) => exec::ExecHandler::new(spec, environment)
             .map(|handler| Arc::new(handler) as Arc<dyn Handler>),
+        Kind::Redis(spec) => broker::redis::shared(spec),
         Kind::Log => Ok(Arc::new(log::LogHandler)),
         Kind::Sql(_) => Err("`sql` is no call: `App::build` makes it".to_owned()),
     };

@@ -20,7 +20,7 @@ use super::problem::Problem;
 use super::public::PublicState;
 use crate::idempotency::cache::Caches;
 use crate::idempotency::fingerprint::{self, fingerprint};
-use crate::idempotency::{Begun, CacheAddress, Compare, Engine, Refusal, Rules, key};
+use crate::idempotency::{Begun, Compare, Engine, RedisAddress, Refusal, Rules, key};
 use crate::metric::Metrics;
 use crate::store::Store;
 use crate::store::idempotency::{KeyClaim, KeyId};
@@ -58,7 +58,7 @@ pub struct GatewaySettings {
     /// How its keys are treated.
     pub rules: Rules,
     /// Where completed answers are looked for before the database.
-    pub cache: Option<CacheAddress>,
+    pub cache: Option<RedisAddress>,
 }
 
 /// Headers that are credentials: whoever shows one is who it says. Any other says who somebody is

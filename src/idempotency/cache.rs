@@ -16,17 +16,16 @@ use tokio::runtime::Handle;
 use tokio::sync::mpsc;
 use tokio::time::Instant;
 
+use crate::redis_address::RedisAddress;
 use crate::secret::Fingerprint;
 use crate::store::Store;
 use crate::store::idempotency::{
     CACHE_VIEW_HOLDS, KeyAnswer, KeyCacheView, KeyClaim, KeyId, KeyLease,
 };
 
-mod address;
 mod seal;
 mod wire;
 
-pub use address::CacheAddress;
 use seal::{Entry, Place};
 use wire::Wire;
 
@@ -96,7 +95,7 @@ impl Cache {
     /// A cache of this store's answers. Connects in the background, and again whenever it must; nothing waits
     /// for it. Must be called on the runtime that outlives every run.
     #[must_use]
-    pub fn new(address: &CacheAddress, store: Store) -> Self {
+    pub fn new(address: &RedisAddress, store: Store) -> Self {
         let (fills, waiting) = mpsc::channel(FILLS);
         let wire = Arc::new(Wire::new(address));
         let inner = Inner { wire: Arc::clone(&wire), view: RwLock::new(None), fills };
@@ -186,7 +185,7 @@ pub struct Caches(HashMap<Fingerprint, Cache>);
 
 impl Caches {
     /// The cache at an address, made when it is asked for first; see [`Cache::new`].
-    pub fn at(&mut self, address: &CacheAddress, store: &Store) -> Cache {
+    pub fn at(&mut self, address: &RedisAddress, store: &Store) -> Cache {
         let cache = self.0.entry(address.fingerprint());
         cache.or_insert_with(|| Cache::new(address, store.clone())).clone()
     }

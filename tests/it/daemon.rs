@@ -6,6 +6,7 @@ mod holding;
 mod responding;
 mod shaping;
 mod stopping;
+mod streams;
 
 use std::time::Duration;
 

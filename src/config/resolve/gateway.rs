@@ -11,7 +11,7 @@ use crate::config::value::{Bytes, Names, Text};
 use crate::http::ServerSettings;
 use crate::http::gateway::{CREDENTIAL_HEADERS, GatewaySettings, is_below};
 use crate::idempotency::policy::NEVER_KEPT;
-use crate::idempotency::{CacheAddress, Compare, OnUnknown, Rules};
+use crate::idempotency::{Compare, OnUnknown, RedisAddress, Rules};
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// A lease is renewed every third of it, and a renewal needs a round trip to the database.
@@ -252,10 +252,10 @@ fn compare(desk: &mut Desk<'_>, text: &str, written: Option<&Names>) -> Compare 
     }
 }
 
-fn cache(desk: &mut Desk<'_>, text: &str, written: Option<&TextOrSecret>) -> Option<CacheAddress> {
+fn cache(desk: &mut Desk<'_>, text: &str, written: Option<&TextOrSecret>) -> Option<RedisAddress> {
     let at = ["gateways", text, "cache"];
     let url = desk.text(&at, written?)?;
-    match CacheAddress::new(url) {
+    match RedisAddress::new(url) {
         Ok(address) => Some(address),
         Err(why) => {
             desk.fault(&at, format!("`cache` {why}"));

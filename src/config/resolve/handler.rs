@@ -16,6 +16,7 @@ use crate::retry::{Backoff, Limit, RetryPolicy};
 
 mod control;
 mod lane;
+mod redis;
 mod shape;
 pub(crate) mod sql;
 
@@ -141,7 +142,7 @@ fn kind(
     databases: &Databases,
 ) -> Option<Kind> {
     let table = ["handlers", text];
-    let written: Vec<&str> = ["http", "exec", "log", "sql"]
+    let written: Vec<&str> = ["http", "exec", "log", "sql", "redis"]
         .into_iter()
         .filter(|kind| desk.is_written(&["handlers", text, kind]))
         .collect();
@@ -164,6 +165,9 @@ fn kind(
     }
     if let Some(sql) = &file.sql {
         return sql::kind(desk, text, sql, databases);
+    }
+    if let Some(written) = &file.redis {
+        return redis::kind(desk, text, written);
     }
     if file.log.is_some() {
         return Some(Kind::Log);

@@ -267,6 +267,7 @@ impl From<&HandlerSettings> for HandlerItem {
             Kind::Exec(_) => "exec",
             Kind::Log => "log",
             Kind::Sql(_) => "sql",
+            Kind::Redis(_) => "redis",
         };
         Self {
             name: handler.name.to_string(),

@@ -7,7 +7,7 @@ use redis::aio::MultiplexedConnection;
 use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, cmd};
 use tokio::time::Instant;
 
-use super::CacheAddress;
+use super::RedisAddress;
 
 /// How long a request waits for Redis before it asks the database.
 const ANSWER: Duration = Duration::from_millis(50);
@@ -51,7 +51,7 @@ impl std::fmt::Debug for Wire {
 
 impl Wire {
     /// Begins to connect. Must be called on a runtime.
-    pub(super) fn new(address: &CacheAddress) -> Self {
+    pub(super) fn new(address: &RedisAddress) -> Self {
         // An address was parsed by the same reader, so there is a client.
         let client = Client::open(address.url()).ok();
         let wire = Self { client, shown: address.to_string(), state: Arc::default() };

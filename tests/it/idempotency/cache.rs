@@ -7,7 +7,7 @@ use bytes::Bytes;
 use entity::Name;
 use futures::future::join_all;
 use hookonce::idempotency::{
-    Answer, AnswerBody, Begun, Cache, CacheAddress, Concluded, Ended, Engine, OnUnknown, Refusal,
+    Answer, AnswerBody, Begun, Cache, Concluded, Ended, Engine, OnUnknown, RedisAddress, Refusal,
     Rules,
 };
 use hookonce::metric::Metrics;
@@ -37,7 +37,7 @@ impl Replica {
 
     fn on(store: Store, redis: &RedisServer) -> Self {
         let metrics = Metrics::new();
-        let address = CacheAddress::new(Secret::new(redis.url())).unwrap();
+        let address = RedisAddress::new(Secret::new(redis.url())).unwrap();
         let cache = Cache::new(&address, store.clone());
         let engine = Engine::new(store, metrics.clone()).cached(cache);
         Self { engine, metrics, rules: Arc::new(Rules::new(Name::new("pay").unwrap())) }

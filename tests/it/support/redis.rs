@@ -22,6 +22,8 @@ pub struct RedisServer {
     dir: TempDir,
     port: u16,
     running: Mutex<Option<(Child, Leash)>>,
+    /// Whether it writes down each change before it answers.
+    keeps: bool,
 }
 
 impl RedisServer {
@@ -30,8 +32,17 @@ impl RedisServer {
     /// # Panics
     /// When `redis-server` isn't there or doesn't start: the tests need it.
     pub async fn start() -> Self {
+        Self::start_as(false).await
+    }
+
+    /// One that writes down each change before it answers, and has it again after a kill.
+    pub async fn start_durable() -> Self {
+        Self::start_as(true).await
+    }
+
+    async fn start_as(keeps: bool) -> Self {
         let dir = tempfile::Builder::new().prefix("hookonce-redis-").tempdir().unwrap();
-        let server = Self { dir, port: free_port(), running: Mutex::new(None) };
+        let server = Self { dir, port: free_port(), running: Mutex::new(None), keeps };
         server.restart().await;
         server
     }
@@ -41,11 +52,12 @@ impl RedisServer {
         format!("redis://:{PASSWORD}@127.0.0.1:{}", self.port)
     }
 
-    /// Starts it again on its port, empty.
+    /// Starts it again on its port, with what it had written down.
     pub async fn restart(&self) {
         let child = Command::new("redis-server")
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
-            .args(["--save", "", "--appendonly", "no", "--requirepass", PASSWORD])
+            .args(["--save", "", "--appendonly", if self.keeps { "yes" } else { "no" }])
+            .args(["--appendfsync", "always", "--requirepass", PASSWORD])
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

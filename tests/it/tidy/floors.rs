@@ -14,7 +14,7 @@ const FLOORS: [(u8, &[&str]); 9] = [
     (4, &["intake", "worker", "upkeep", "keys", "idempotency", "replay"]),
     (3, &["store", "handler", "fixture", "fetch"]),
     (2, &["source", "statement"]),
-    (1, &["verify"]),
+    (1, &["verify", "redis_address"]),
     (0, &["received", "event", "retry", "secret", "metric", "telemetry", "address"]),
 ];
 

@@ -62,7 +62,7 @@ both_databases!(a_gateway_answers_the_same_from_redis_as_from_the_database, |db|
 both_databases!(the_middleware_answers_from_it_in_both_modes, |db| async move {
     let redis = RedisServer::start().await;
     let (store, metrics) = (db.store().await, Metrics::new());
-    let address = CacheAddress::new(Secret::new(redis.url())).unwrap();
+    let address = RedisAddress::new(Secret::new(redis.url())).unwrap();
     let cache = Cache::new(&address, store.clone());
     let engine = Engine::new(store, metrics.clone());
     let guard = Idempotency::new(engine, Name::new("pay").unwrap()).cache(cache);

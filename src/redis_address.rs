@@ -1,4 +1,4 @@
-//! Where a cache is.
+//! Where a Redis is.
 
 use std::fmt;
 
@@ -8,12 +8,12 @@ use crate::secret::{Fingerprint, Secret};
 
 /// The URL of a Redis, checked. It may hold a password, so `Debug` and `Display` show it without.
 #[derive(Clone)]
-pub struct CacheAddress {
+pub struct RedisAddress {
     url: Secret,
     shown: String,
 }
 
-impl CacheAddress {
+impl RedisAddress {
     /// Checks `redis://` (or `rediss://` for TLS) with user, password, host, port and database. The error says
     /// what is wrong and shows nothing of the URL.
     pub fn new(url: Secret) -> Result<Self, String> {
@@ -39,24 +39,24 @@ impl CacheAddress {
         Ok(Self { url, shown })
     }
 
-    pub(super) fn url(&self) -> &str {
+    pub(crate) fn url(&self) -> &str {
         self.url.expose()
     }
 
-    pub(super) fn fingerprint(&self) -> Fingerprint {
+    pub(crate) fn fingerprint(&self) -> Fingerprint {
         self.url.fingerprint()
     }
 }
 
-impl fmt::Display for CacheAddress {
+impl fmt::Display for RedisAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.shown)
     }
 }
 
-impl fmt::Debug for CacheAddress {
+impl fmt::Debug for RedisAddress {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "CacheAddress({self})")
+        write!(f, "RedisAddress({self})")
     }
 }
 
@@ -70,12 +70,12 @@ mod tests {
             ("redis://127.0.0.1:6379", "redis://127.0.0.1:6379/0"),
             ("rediss://ann:hunter2@cache.internal/3", "rediss://cache.internal:6379/3"),
         ] {
-            let address = CacheAddress::new(Secret::new(url.to_owned())).unwrap();
+            let address = RedisAddress::new(Secret::new(url.to_owned())).unwrap();
             assert_eq!(address.to_string(), shown);
             assert!(!format!("{address:?}").contains("hunter2"));
         }
         for url in ["", "http://hunter2@x", "redis://:hunter2@", "rediss://x:hunter2@h/#insecure"] {
-            let why = CacheAddress::new(Secret::new(url.to_owned())).unwrap_err();
+            let why = RedisAddress::new(Secret::new(url.to_owned())).unwrap_err();
             assert!(!why.contains("hunter2"), "{why}");
         }
     }
