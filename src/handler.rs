@@ -171,6 +171,8 @@ pub enum Kind {
     Log,
     /// Runs statements in a database.
     Sql(SqlSettings),
+    /// Publishes a message that a NATS stream keeps.
+    Nats(broker::NatsSettings),
     /// Adds an entry to a Redis stream.
     Redis(broker::RedisStreamSettings),
 }

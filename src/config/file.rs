@@ -176,7 +176,7 @@ pub(crate) struct FileRespond {
     pub(crate) deadline: Option<Span>,
 }
 
-/// Where events go: exactly one of http, exec, sql, redis and log.
+/// Where events go: exactly one of http, exec, sql, nats, redis and log.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct FileHandler {
@@ -196,6 +196,8 @@ pub(crate) struct FileHandler {
     pub(crate) log: Option<FileLog>,
     /// Runs statements in a database, exactly once.
     pub(crate) sql: Option<FileSql>,
+    /// Publishes a message that a NATS stream keeps.
+    pub(crate) nats: Option<FileNats>,
     /// Adds an entry to a Redis stream.
     pub(crate) redis: Option<FileRedis>,
     /// How long one call may take. Default 10s.
@@ -269,6 +271,20 @@ pub(crate) struct FileHttp {
     pub(crate) sign: Option<FileSecret>,
     /// Refuse to connect to private addresses. Default false.
     pub(crate) deny_private: bool,
+}
+
+/// A NATS subject of the operator's.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table such as { server = \"nats://…\", subject = \"events\" }"
+)]
+pub(crate) struct FileNats {
+    /// `nats://…` or `tls://…`, several with commas between, or where to read them. Required.
+    pub(crate) server: Option<TextOrSecret>,
+    /// The subject; a stream must take it. Required.
+    pub(crate) subject: Option<String>,
 }
 
 /// A Redis stream of the operator's.

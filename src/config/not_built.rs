@@ -8,13 +8,12 @@ const NOT_BUILT: &[&str] = &[
     "gateways.*.jwks",
     "notify",
     "sources.*.expect_every",
-    "handlers.*.nats",
     "handlers.*.amqp",
     "handlers.*.kafka",
 ];
 
 /// Kinds of handlers that aren't built yet.
-pub(crate) const HANDLER_KINDS: &[&str] = &["nats", "amqp", "kafka"];
+pub(crate) const HANDLER_KINDS: &[&str] = &["amqp", "kafka"];
 
 /// What to say about a key that is known but not built; `None` for any other key.
 pub(crate) fn reason(path: &[&str], key: &str) -> Option<String> {
@@ -44,10 +43,10 @@ mod tests {
     #[test]
     fn a_pattern_matches_whole_paths_only() {
         assert!(reason(&["server"], "tls").is_some());
-        assert!(reason(&["handlers", "billing"], "nats").is_some());
+        assert!(reason(&["handlers", "billing"], "amqp").is_some());
         assert!(reason(&[], "notify").is_some());
-        assert!(reason(&["handlers"], "nats").is_none());
-        assert!(reason(&["handlers", "billing", "http"], "nats").is_none());
+        assert!(reason(&["handlers"], "amqp").is_none());
+        assert!(reason(&["handlers", "billing", "http"], "amqp").is_none());
         assert!(reason(&["server"], "listen").is_none());
     }
 }

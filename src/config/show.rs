@@ -254,6 +254,13 @@ pub(crate) fn handler(it: &HandlerSettings) -> Table {
             }
             table.insert("sql".into(), inner.into());
         }
+        Kind::Nats(nats) => {
+            let inner = table_of([
+                ("server", nats.servers.shown().into()),
+                ("subject", nats.subject.as_str().into()),
+            ]);
+            table.insert("nats".into(), inner.into());
+        }
         Kind::Redis(redis) => {
             let inner = table_of([
                 ("server", redis.server.to_string().into()),

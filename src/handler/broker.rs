@@ -3,8 +3,10 @@
 use crate::event::Event;
 use crate::handler::Context;
 
+pub mod nats;
 pub mod redis;
 
+pub use nats::{NatsServers, NatsSettings};
 pub use redis::RedisStreamSettings;
 
 /// What a consumer needs to know of an event and its delivery, by the names of an HTTP call's headers.

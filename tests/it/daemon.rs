@@ -7,6 +7,7 @@ mod responding;
 mod shaping;
 mod stopping;
 mod streams;
+mod subjects;
 
 use std::time::Duration;
 

@@ -10,6 +10,7 @@ pub mod daemon;
 pub mod database;
 pub mod endpoint;
 pub mod leash;
+pub mod nats;
 pub mod port;
 pub mod postgres;
 pub mod raw;

@@ -16,6 +16,7 @@ use crate::retry::{Backoff, Limit, RetryPolicy};
 
 mod control;
 mod lane;
+mod nats;
 mod redis;
 mod shape;
 pub(crate) mod sql;
@@ -142,7 +143,7 @@ fn kind(
     databases: &Databases,
 ) -> Option<Kind> {
     let table = ["handlers", text];
-    let written: Vec<&str> = ["http", "exec", "log", "sql", "redis"]
+    let written: Vec<&str> = ["http", "exec", "log", "sql", "nats", "redis"]
         .into_iter()
         .filter(|kind| desk.is_written(&["handlers", text, kind]))
         .collect();
@@ -165,6 +166,9 @@ fn kind(
     }
     if let Some(sql) = &file.sql {
         return sql::kind(desk, text, sql, databases);
+    }
+    if let Some(written) = &file.nats {
+        return nats::kind(desk, text, written);
     }
     if let Some(written) = &file.redis {
         return redis::kind(desk, text, written);

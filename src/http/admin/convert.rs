@@ -268,6 +268,7 @@ impl From<&HandlerSettings> for HandlerItem {
             Kind::Log => "log",
             Kind::Sql(_) => "sql",
             Kind::Redis(_) => "redis",
+            Kind::Nats(_) => "nats",
         };
         Self {
             name: handler.name.to_string(),

@@ -15,10 +15,12 @@ fn plan(db: &TestDatabase, redis: &RedisServer, lines: &str) -> DaemonPlan {
     ))
 }
 
+/// An entry as Redis tells it: its id, and its fields.
+type Told = (String, Vec<(String, Vec<u8>)>);
+
 /// The stream's entries, oldest first, by their fields.
 async fn entries(redis: &RedisServer) -> Vec<BTreeMap<String, Vec<u8>>> {
-    let all: Vec<(String, Vec<(String, Vec<u8>)>)> =
-        redis.ask(redis::cmd("XRANGE").arg("events").arg("-").arg("+")).await;
+    let all: Vec<Told> = redis.ask(redis::cmd("XRANGE").arg("events").arg("-").arg("+")).await;
     all.into_iter().map(|(_, fields)| fields.into_iter().collect()).collect()
 }
 
