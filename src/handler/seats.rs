@@ -6,13 +6,16 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use entity::Name;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, TryAcquireError};
+use tokio::sync::{Semaphore, TryAcquireError};
 
 use super::control::Rate;
 
 mod bucket;
+mod seat;
 
 use bucket::Bucket;
+use seat::{Probe, Token};
+pub use seat::{Seat, Taken};
 
 /// The seats of all handlers of one worker.
 ///
@@ -36,6 +39,8 @@ struct Row {
     /// A [`Gate`].
     gate: AtomicU8,
     bucket: Option<Arc<Mutex<Bucket>>>,
+    /// Whether a call that tries it again is under way.
+    probing: Arc<AtomicBool>,
 }
 
 /// What a handler is to be seated with.
@@ -59,43 +64,8 @@ pub enum Gate {
     Open = 0,
     /// It is paused: none.
     Closed = 1,
-    /// One, while no other call runs: to see whether it works again.
+    /// One at a time: to see whether it works again.
     Probe = 2,
-}
-
-/// One call's seat; free again when dropped, and so is what it holds of the rate, unless it was spent.
-#[derive(Debug)]
-pub struct Seat {
-    _permit: OwnedSemaphorePermit,
-    token: Option<Token>,
-}
-
-/// A call's part of the rate.
-#[derive(Debug)]
-struct Token(Option<Arc<Mutex<Bucket>>>);
-
-/// Seats taken together, to be handed out one by one; what is left is free again when dropped.
-#[derive(Debug)]
-pub struct Taken {
-    permits: OwnedSemaphorePermit,
-    tokens: Vec<Token>,
-}
-
-impl Drop for Token {
-    fn drop(&mut self) {
-        if let Some(bucket) = &self.0 {
-            locked(bucket).give_back(1);
-        }
-    }
-}
-
-impl Seat {
-    /// The call begins: it counts for the rate.
-    pub fn spend(&mut self) {
-        if let Some(token) = &mut self.token {
-            token.0 = None;
-        }
-    }
 }
 
 impl Seats {
@@ -115,6 +85,7 @@ impl Seats {
                     behind: AtomicBool::new(true),
                     gate: AtomicU8::new(Gate::Open as u8),
                     bucket: rate.map(|rate| Arc::new(Mutex::new(Bucket::new(rate, now)))),
+                    probing: Arc::default(),
                 };
                 (handler, row)
             })
@@ -138,7 +109,9 @@ impl Seats {
             // Asked after the seat is taken: then `all_free` either waits for this seat, or has been
             // closed before it, and nothing is born that nobody would call.
             Ok(_) if self.closed.load(Ordering::Acquire) => None,
-            Ok(permit) => Some((Seat { _permit: permit, token: tokens.pop() }, row.lease)),
+            Ok(permit) => {
+                Some((Seat { _permit: permit, token: tokens.pop(), probe: None }, row.lease))
+            }
             Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
                 row.behind.store(true, Ordering::Release);
                 None
@@ -156,10 +129,14 @@ impl Seats {
         loop {
             let free = row.free.available_permits();
             let share = if row.behind.load(Ordering::Acquire) { free } else { free.div_ceil(2) };
+            let mut probe = None;
             let free = match row.gate() {
                 Gate::Open => share.min(most),
-                Gate::Probe => usize::from(free == usize::from(row.calls)),
-                Gate::Closed => 0,
+                Gate::Probe if free > 0 && !row.probing.swap(true, Ordering::AcqRel) => {
+                    probe = Some(Probe(Arc::clone(&row.probing)));
+                    1
+                }
+                Gate::Probe | Gate::Closed => 0,
             };
             if free == 0 {
                 return None;
@@ -170,7 +147,7 @@ impl Seats {
             let wanted = u32::try_from(wanted).unwrap_or(u32::MAX);
             // A newborn may have been quicker: then there are fewer, so this ends.
             if let Ok(permits) = Arc::clone(&row.free).try_acquire_many_owned(wanted) {
-                return Some(Taken { permits, tokens });
+                return Some(Taken { permits, tokens, probe });
             }
         }
     }
@@ -178,25 +155,17 @@ impl Seats {
     /// Whether a call of the handler could begin now.
     #[must_use]
     pub fn has_free(&self, handler: &Name) -> bool {
-        self.rows.get(handler).is_some_and(|row| {
-            let free = row.free.available_permits();
-            let seated = match row.gate() {
-                Gate::Open => free > 0,
-                Gate::Probe => free == usize::from(row.calls),
-                Gate::Closed => false,
-            };
-            seated && row.rests().is_zero()
-        })
+        self.rows.get(handler).is_some_and(|row| row.seats_somebody() && row.rests().is_zero())
     }
 
     /// How long until one of the handlers that wait only for their rate may begin a call.
     #[must_use]
     pub fn until_rate(&self) -> Option<Duration> {
         let waits = self.rows.values().filter(|row| {
-            let seated = row.gate() != Gate::Closed && row.free.available_permits() > 0;
-            seated && row.behind.load(Ordering::Acquire)
+            row.bucket.is_some() && row.seats_somebody() && row.behind.load(Ordering::Acquire)
         });
-        waits.map(Row::rests).filter(|rests| !rests.is_zero()).min()
+        // Zero as well: a token may have ripened since the last look.
+        waits.map(Row::rests).min()
     }
 
     /// Whether the handler is paused; `None` for one that isn't of this worker.
@@ -252,6 +221,16 @@ impl Row {
         }
     }
 
+    /// Whether a call could have a seat, but for the rate.
+    fn seats_somebody(&self) -> bool {
+        let free = self.free.available_permits() > 0;
+        match self.gate() {
+            Gate::Open => free,
+            Gate::Probe => free && !self.probing.load(Ordering::Acquire),
+            Gate::Closed => false,
+        }
+    }
+
     /// What the rate allows of `most`: `None` when nothing, and no tokens where there is no rate.
     fn tokens(&self, most: u32) -> Option<Vec<Token>> {
         let Some(bucket) = &self.bucket else { return Some(Vec::new()) };
@@ -269,20 +248,6 @@ impl Row {
 /// Nothing that holds the lock can panic half-way.
 fn locked(bucket: &Mutex<Bucket>) -> MutexGuard<'_, Bucket> {
     bucket.lock().unwrap_or_else(PoisonError::into_inner)
-}
-
-impl Taken {
-    /// How many are left.
-    #[must_use]
-    pub fn left(&self) -> u32 {
-        u32::try_from(self.permits.num_permits()).unwrap_or(u32::MAX)
-    }
-
-    /// One of them.
-    pub fn one(&mut self) -> Option<Seat> {
-        let permit = self.permits.split(1)?;
-        Some(Seat { _permit: permit, token: self.tokens.pop() })
-    }
 }
 
 #[cfg(test)]
@@ -348,6 +313,21 @@ mod tests {
         drop(probe);
         assert!(seats.set_gate(&name, Gate::Open) && seats.is_behind(&name));
         assert_eq!(seats.take(&name, 64).expect("both").left(), 2);
+    }
+
+    #[test]
+    fn a_call_that_began_before_the_pause_keeps_no_probe_away_and_is_none() {
+        let (seats, name) = seats(2);
+        let (old, _) = seats.for_newborn(&name).expect("a seat");
+        seats.set_gate(&name, Gate::Closed);
+        seats.set_gate(&name, Gate::Probe);
+        let mut taken = seats.take(&name, 64).expect("the other seat");
+        let probe = taken.one().expect("it");
+        assert!(probe.is_probe() && !old.is_probe());
+        drop(old);
+        assert!(seats.take(&name, 64).is_none(), "one at a time");
+        drop(probe);
+        assert!(seats.take(&name, 64).is_some());
     }
 
     #[test]

@@ -26,10 +26,11 @@ const PAUSE_SQLITE: &str = "INSERT INTO handler_pause (id, handler, cause, reaso
      WHERE handler_pause.cause = 'breaker'";
 
 /// No retry policy that anybody should have looks back further.
-const FORGET_POSTGRES: &str = "DELETE FROM handler_pause WHERE handler = $1 AND ended_at < clock_timestamp() - interval '90 days'";
+const FORGET_POSTGRES: &str =
+    "DELETE FROM handler_pause WHERE ended_at < clock_timestamp() - interval '90 days'";
 
 const FORGET_SQLITE: &str = "DELETE FROM handler_pause
-     WHERE handler = ?1 AND ended_at < strftime('%Y-%m-%d %H:%M:%f', 'now', '-90 days')";
+     WHERE ended_at < strftime('%Y-%m-%d %H:%M:%f', 'now', '-90 days')";
 
 const RESUME_POSTGRES: &str = "UPDATE handler_pause SET ended_at = clock_timestamp()
      WHERE handler = $1 AND ended_at IS NULL AND (NOT $2 OR cause = 'breaker')";
@@ -51,11 +52,11 @@ const OPEN_SQLITE: &str = "SELECT handler, cause, reason, paused_by, since,
 
 const HISTORY_POSTGRES: &str = "SELECT handler, EXTRACT(EPOCH FROM clock_timestamp() - since)::float8 AS began,
        EXTRACT(EPOCH FROM clock_timestamp() - COALESCE(ended_at, clock_timestamp()))::float8 AS ended
-  FROM handler_pause ORDER BY since DESC LIMIT 10000";
+  FROM handler_pause ORDER BY ended_at IS NOT NULL, since DESC LIMIT 10000";
 
 const HISTORY_SQLITE: &str = "SELECT handler, (julianday('now') - julianday(since)) * 86400.0 AS began,
        (julianday('now') - julianday(COALESCE(ended_at, strftime('%Y-%m-%d %H:%M:%f', 'now')))) * 86400.0 AS ended
-  FROM handler_pause ORDER BY since DESC LIMIT 10000";
+  FROM handler_pause ORDER BY ended_at IS NOT NULL, since DESC LIMIT 10000";
 
 /// Why a handler is paused.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -158,13 +159,13 @@ impl Store {
             let handler = pause.handler.as_str();
             let rows = match &*database {
                 Database::Postgres(postgres) => {
-                    sqlx::query(FORGET_POSTGRES).bind(handler).execute(&postgres.shared).await?;
+                    sqlx::query(FORGET_POSTGRES).execute(&postgres.shared).await?;
                     let made = sqlx::query(PAUSE_POSTGRES).bind(id).bind(handler).bind(cause);
                     let made = made.bind(&reason).bind(&pause.by).bind(length);
                     made.execute(&postgres.shared).await?.rows_affected()
                 }
                 Database::Sqlite(sqlite) => {
-                    sqlx::query(FORGET_SQLITE).bind(handler).execute(&sqlite.writer).await?;
+                    sqlx::query(FORGET_SQLITE).execute(&sqlite.writer).await?;
                     let made = sqlx::query(PAUSE_SQLITE).bind(id).bind(handler).bind(cause);
                     let made = made.bind(&reason).bind(&pause.by).bind(length);
                     made.execute(&sqlite.writer).await?.rows_affected()
@@ -211,7 +212,7 @@ impl Store {
         .await
     }
 
-    /// What was paused and is, for [`PauseHistory::within`]; the newest ten thousand.
+    /// What is paused and what was, for [`PauseHistory::within`]; ten thousand, the open ones first, then the newest.
     pub async fn pause_history(&self) -> Result<PauseHistory, StoreError> {
         self.detached(|database| async move {
             let spans: Result<_, StoreError> = match &*database {

@@ -40,7 +40,8 @@ pub fn judge(
     let from = served.map_or(since, |served| served.max(since));
     let waited = strike_after(settings, from)
         .and_then(|strike| (now - strike).to_std().ok())
-        .filter(|waited| *waited > GRACE);
+        // One that is at work serves the strikes that fall into it.
+        .filter(|waited| *waited > GRACE && !is_running(runs, now));
     let failure = runs.first().filter(|run| matches!(&*run.outcome, "failed" | "lost"));
     let fault = match (failure, waited) {
         (Some(run), _) => Some(format!(
@@ -57,6 +58,11 @@ pub fn judge(
         (None, None) => None,
     };
     Standing { last_success, overdue: waited.unwrap_or_default(), fault }
+}
+
+/// Whether a run holds its lease now.
+fn is_running(runs: &[upkeep_run::Model], now: DateTime<Utc>) -> bool {
+    runs.iter().any(|run| run.outcome == "running" && run.lease_until > now)
 }
 
 /// The first strike after `from` that lies in the window.
@@ -130,6 +136,17 @@ mod tests {
         assert!(late.fault.is_some_and(|fault| fault.contains("4m ago")));
         assert_eq!(late.last_success, Some(at("10:05:00")));
         assert_eq!(judged(&[run("running", "10:10:00")], "10:14:00").overdue, Duration::ZERO);
+        let long = upkeep_run::Model { lease_until: at("10:31:00"), ..run("running", "10:10:00") };
+        assert_eq!(
+            judged(std::slice::from_ref(&long), "10:30:00").overdue,
+            Duration::ZERO,
+            "it is at work"
+        );
+        assert_ne!(
+            judged(&[long], "10:32:00").overdue,
+            Duration::ZERO,
+            "it holds its lease no more"
+        );
         assert_eq!(judged(&[run("partial", "10:10:00")], "10:14:00").fault, None);
     }
 

@@ -24,7 +24,6 @@ const SETTLE_GRACE: Duration = Duration::from_secs(5);
 /// Calls the handler and settles. Keeps its seat until the call has ended and may wait for its
 /// settlement: of those only so many may be, so that a database that takes none stops the claiming.
 pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed, mut seat: Seat) {
-    seat.spend();
     let lost = shared.leases.hold(claim.delivery, claim.epoch, callee.lease);
     let event = claim.event.take();
     let begun = Instant::now();
@@ -40,7 +39,7 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
     let came = tokio::select! {
         // A call that has just ended is settled, even when the lease was lost in the same moment.
         biased;
-        came = run_effect(&shared, &callee, &claim, event.as_ref(), &context) => came,
+        came = run_effect(&shared, &callee, &claim, event.as_ref(), &context, &mut seat) => came,
         () = lost.cancelled() => Came::LeaseLost,
         () = shared.stop.calls.cancelled() => match &callee.effect {
             // It may have been within its COMMIT.
@@ -49,12 +48,13 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
         },
     };
     let took = begun.elapsed();
-    let (ending, doubtful) = match came {
-        Came::To(ending) => (ending, false),
-        Came::InDoubt(ending) => (ending, true),
+    let (ending, doubtful, called) = match came {
+        Came::To(ending) => (ending, false, true),
+        Came::Uncalled(ending) => (ending, false, false),
+        Came::InDoubt(ending) => (ending, true, true),
         Came::Settled | Came::LeaseLost => {
             if matches!(came, Came::Settled) {
-                control::worked(&shared, &callee).await;
+                control::worked(&shared, &callee, seat.is_probe()).await;
             }
             // Either way nothing of this call is left to settle.
             shared.leases.release(claim.delivery, claim.epoch);
@@ -74,14 +74,18 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
     let waiting = shared.unsettled.acquire().await;
     // Before the seat is free: one that is tried again with one call gets no second one meanwhile.
     let answer = if callee.responds { answer::of(&ending, &claim) } else { None };
-    let paused = control::after(&shared, &callee, &ending).await;
+    // What was not called says nothing of its handler.
+    let paused = match called {
+        true => control::after(&shared, &callee, &ending, seat.is_probe()).await,
+        false => None,
+    };
     leave(&shared, &callee, seat);
     let open_for = claim.open_for.saturating_add(took);
     let open_for = shared.controls.without_pauses(&callee.name, open_for);
     let mut judged =
         judge(Attempted { ending, tried: claim.tried, open_for }, &callee.retry, rand::random());
-    if let Some(cause) = paused {
-        judged.verdict = Verdict::Released { after: Duration::ZERO, cause };
+    if let Some(control::Held { cause, wait }) = paused {
+        judged.verdict = Verdict::Released { after: wait, cause };
     }
     // Of a delivery that is settled for good the next in its lane may be due now.
     let again = callee.in_lanes
@@ -106,6 +110,8 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
 enum Came {
     /// To be settled.
     To(Ending),
+    /// To be settled, without that the handler was called.
+    Uncalled(Ending),
     /// To be settled, unless its own transaction did so and only the answer was lost.
     InDoubt(Ending),
     /// Settled, in the effect's own transaction.
@@ -121,8 +127,9 @@ async fn run_effect(
     claim: &Claimed,
     event: Option<&Event>,
     context: &Context,
+    seat: &mut Seat,
 ) -> Came {
-    let Some(event) = event else { return Came::To(Ending::NoBody) };
+    let Some(event) = event else { return Came::Uncalled(Ending::NoBody) };
     let shaped = match &callee.shape {
         Some(shape) => shape.apply(event).await,
         None => Shaped::Whole,
@@ -130,10 +137,13 @@ async fn run_effect(
     let event = match &shaped {
         Shaped::Whole => event,
         Shaped::Changed(event) => event,
-        Shaped::Skipped => return Came::To(Ending::Skipped),
-        Shaped::Failed(why) => return Came::To(Ending::Returned(Outcome::reject(&why.cause))),
-        Shaped::Slow(why) => return Came::To(Ending::Returned(Outcome::retry(&why.cause))),
+        Shaped::Skipped => return Came::Uncalled(Ending::Skipped),
+        Shaped::Failed(why) => {
+            return Came::Uncalled(Ending::Returned(Outcome::reject(&why.cause)));
+        }
+        Shaped::Slow(why) => return Came::Uncalled(Ending::Returned(Outcome::retry(&why.cause))),
     };
+    seat.spend();
     match &callee.effect {
         Effect::Call(handler) => Came::To(call(handler.as_ref(), event, context).await),
         Effect::InTransaction(effect) => {

@@ -30,6 +30,7 @@ pub(super) struct Controls {
     /// Consecutive failures of those with a breaker.
     failures: HashMap<Name, AtomicU32>,
     history: RwLock<Option<(PauseHistory, Instant)>>,
+    looking: tokio::sync::Mutex<()>,
 }
 
 impl Controls {
@@ -38,6 +39,7 @@ impl Controls {
         Self {
             failures: breakers.map(|it| (it.name.clone(), AtomicU32::new(0))).collect(),
             history: RwLock::default(),
+            looking: tokio::sync::Mutex::default(),
         }
     }
 
@@ -64,15 +66,30 @@ pub(super) async fn watch(shared: &Shared, stop: CancellationToken) {
     }
 }
 
-/// Sets the gates of all handlers by the pauses that are open.
+/// Sets the gates of all handlers by the pauses that are open. One at a time: an answer that was asked for
+/// before a pause must not open the gate that the pause has shut.
 pub(super) async fn look(shared: &Shared) -> Result<(), StoreError> {
+    let _turn = shared.controls.looking.lock().await;
+    let old = {
+        let history = shared.controls.history.read().unwrap_or_else(PoisonError::into_inner);
+        history.as_ref().is_none_or(|(_, read)| read.elapsed() > HISTORY_EVERY)
+    };
     let open = shared.store.open_pauses().await?;
-    let mut changed = false;
+    let changes = |name: &Name| {
+        let pause = open.iter().find(|pause| pause.handler == *name);
+        shared.seats.gate(name) != Some(gate(pause))
+    };
+    // Before a gate opens: what fails at once must not be charged for the pause.
+    if old || shared.callees.keys().any(changes) {
+        let asked = Instant::now();
+        let history = shared.store.pause_history().await?;
+        *shared.controls.history.write().unwrap_or_else(PoisonError::into_inner) =
+            Some((history, asked));
+    }
     for name in shared.callees.keys() {
         let pause = open.iter().find(|pause| pause.handler == *name);
         let gate = gate(pause);
         if shared.seats.set_gate(name, gate) {
-            changed = true;
             say(name, pause, gate);
             if gate != Gate::Closed {
                 shared.wake.notify_one();
@@ -80,17 +97,6 @@ pub(super) async fn look(shared: &Shared) -> Result<(), StoreError> {
         }
         let breaker = pause.is_some_and(|pause| pause.cause == PauseCause::Breaker);
         shared.metrics.held_back(name, pause.is_some(), breaker);
-    }
-    let old = {
-        let history = shared.controls.history.read().unwrap_or_else(PoisonError::into_inner);
-        history.as_ref().is_none_or(|(_, read)| read.elapsed() > HISTORY_EVERY)
-    };
-    // While a handler is paused its pause grows, but nothing of it is judged, save calls that still ran.
-    if changed || old {
-        let asked = Instant::now();
-        let history = shared.store.pause_history().await?;
-        *shared.controls.history.write().unwrap_or_else(PoisonError::into_inner) =
-            Some((history, asked));
     }
     Ok(())
 }
@@ -116,6 +122,15 @@ fn say(name: &Name, pause: Option<&OpenPause>, gate: Gate) {
     }
 }
 
+/// How long a delivery waits whose answer pauses its handler, when that could not be written down.
+const UNWRITTEN: Duration = Duration::from_secs(1);
+
+/// A delivery whose answer pauses its handler: it goes back, and isn't counted.
+pub(super) struct Held {
+    pub(super) cause: String,
+    pub(super) wait: Duration,
+}
+
 /// What a call says of its handler.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Sign {
@@ -139,27 +154,35 @@ fn sign(ending: &Ending) -> (Sign, Option<i32>) {
     }
 }
 
-/// Draws the consequences of a call for its handler. The sentence, when its answer has paused it: then
-/// the delivery goes back and isn't counted.
-pub(super) async fn after(shared: &Shared, callee: &Callee, ending: &Ending) -> Option<String> {
+/// Draws the consequences of a call for its handler. [`Held`], when its answer pauses it.
+pub(super) async fn after(
+    shared: &Shared,
+    callee: &Callee,
+    ending: &Ending,
+    probe: bool,
+) -> Option<Held> {
     let (sign, status) = sign(ending);
     if let Some(status) = status.filter(|status| callee.control.pause_on.contains(status)) {
         let reason = format!("it answered {status}, which `pause_on` names");
-        return pause(shared, callee, reason.clone(), PauseKind::Answer).await.then_some(reason);
+        // Also when the pause can't be written now: the delivery goes back, and its next answer says it again.
+        let paused = pause(shared, callee, reason.clone(), PauseKind::Answer).await;
+        return Some(Held { cause: reason, wait: if paused { Duration::ZERO } else { UNWRITTEN } });
     }
     match sign {
-        Sign::Works => worked(shared, callee).await,
-        Sign::Fails => failed(shared, callee).await,
+        Sign::Works => worked(shared, callee, probe).await,
+        Sign::Fails => failed(shared, callee, probe).await,
         Sign::Nothing => {}
     }
     None
 }
 
 /// A call went well: its breaker counts from the start, and closes if it was open.
-pub(super) async fn worked(shared: &Shared, callee: &Callee) {
-    let Some(failures) = shared.controls.failures.get(&callee.name) else { return };
-    failures.store(0, Ordering::Relaxed);
-    if shared.seats.gate(&callee.name) != Some(Gate::Probe) {
+pub(super) async fn worked(shared: &Shared, callee: &Callee, probe: bool) {
+    if let Some(failures) = shared.controls.failures.get(&callee.name) {
+        failures.store(0, Ordering::Relaxed);
+    }
+    // Asked also where no breaker is set any more: one that another config opened must close.
+    if !probe || shared.seats.gate(&callee.name) != Some(Gate::Probe) {
         return;
     }
     match shared.store.resume(callee.name.clone(), true).await {
@@ -170,14 +193,19 @@ pub(super) async fn worked(shared: &Shared, callee: &Callee) {
     }
 }
 
-async fn failed(shared: &Shared, callee: &Callee) {
+async fn failed(shared: &Shared, callee: &Callee, probe: bool) {
     let Some((failures, breaker)) =
         shared.controls.failures.get(&callee.name).zip(callee.control.breaker)
     else {
         return;
     };
+    // Of calls that were begun before the pause nothing is counted: only the one that tries again decides.
+    let gate = shared.seats.gate(&callee.name);
+    if gate != Some(Gate::Open) && !probe {
+        return;
+    }
     let count = failures.fetch_add(1, Ordering::Relaxed) + 1;
-    let probed = shared.seats.gate(&callee.name) == Some(Gate::Probe);
+    let probed = probe && gate == Some(Gate::Probe);
     if count >= breaker.failures || probed {
         failures.store(0, Ordering::Relaxed);
         let reason = if probed {

@@ -113,11 +113,16 @@ async fn guarded(
             },
         );
     }
-    if let Some(rest) = rest {
-        rest.say().await;
-    }
-    if !is_written {
-        match concluding.await {
+    // While the client reads the end of a large answer, writing it down and keeping the lease go on.
+    let saying = async {
+        if let Some(rest) = rest {
+            rest.say().await;
+        }
+    };
+    if is_written {
+        saying.await;
+    } else {
+        match tokio::join!(saying, concluding).1 {
             Concluded::Stands => tracing::info!("the end of a run was written down late"),
             Concluded::Overtaken(_) | Concluded::Unwritten => {}
         }

@@ -146,7 +146,9 @@ async fn carry_home(
             }
         };
         let ends = !matches!(&last, Ok(piece) if !piece.is_empty());
-        if to_client.send(last).await.is_err() || ends {
+        // A client that takes nothing for so long is as gone as one that says nothing.
+        let taken = tokio::time::timeout(SILENCE_MAX, to_client.send(last)).await;
+        if ends || !matches!(taken, Ok(Ok(()))) {
             return;
         }
     }
