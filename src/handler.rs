@@ -18,6 +18,7 @@ pub mod broker;
 pub mod build;
 pub mod control;
 pub mod exec;
+mod facts;
 pub mod function;
 pub mod http;
 pub mod lane;

@@ -162,14 +162,15 @@ pub async fn run(parts: WorkerParts, stop: WorkerStop) {
         parts.metrics.clone(),
         renewing.clone(),
     ));
-    let callees = parts.callees.iter().map(|callee| (callee.name.clone(), callee.clone()));
+    let controls = Controls::new(parts.callees.iter());
+    let callees = parts.callees.into_iter().map(|callee| (callee.name.clone(), callee));
     let shared = Arc::new(Shared {
         effects: Semaphore::new(parts.store.effects_at_once()),
         store: parts.store,
         metrics: parts.metrics,
         settler,
         leases,
-        controls: Controls::new(parts.callees.iter()),
+        controls,
         answers: parts.answers,
         id: parts.id,
         callees: callees.collect(),

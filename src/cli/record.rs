@@ -91,7 +91,7 @@ async fn fetch(
         Err(failure) => return Err(failure),
     };
     let provider = source.and_then(|source| source.provider);
-    let facts = facts(&event.source, provider.as_deref(), global);
+    let facts = facts(&event.source, provider.as_deref(), global, output);
     if facts.is_none() {
         output.warn(&format!(
             "no config here says how source `{}` reads its ids: headers are chosen by their names alone",
@@ -110,9 +110,16 @@ async fn fetch(
 }
 
 /// Of the config's source when there is a config, else of the preset.
-fn facts(source: &str, provider: Option<&str>, global: &Global) -> Option<Facts> {
-    // With `--url` there need be no config, and none that is whole.
-    let config = global.load().ok().map(|loaded| loaded.config);
+fn facts(source: &str, provider: Option<&str>, global: &Global, output: &Output) -> Option<Facts> {
+    // With `--url` there need be no config; one that is there and has faults is said.
+    let config = match global.load() {
+        Ok(loaded) => Some(loaded.config),
+        Err(faults @ Failure::Config(_)) => {
+            output.warn(&format!("the config here is not used: {faults}"));
+            None
+        }
+        Err(_) => None,
+    };
     let settings = config.and_then(|config| {
         config.sources.into_iter().find(|settings| settings.name.as_str() == source)
     });

@@ -13,6 +13,7 @@ use super::{Failure, Global, Output};
 use crate::fixture::file::load as load_fixtures;
 use crate::fixture::{Change, Fault, Fixture, SendError, SendPlan, Sender, Sent, Summary};
 use crate::fixture::{run as run_plan, shipped};
+use crate::replay::rate;
 
 mod key;
 mod load;
@@ -293,20 +294,6 @@ fn pair(text: &str) -> Result<(String, String), String> {
     match text.split_once('=') {
         Some((name, value)) if !name.is_empty() => Ok((name.to_owned(), value.to_owned())),
         _ => Err("write it as name=value".to_owned()),
-    }
-}
-
-/// Reads `50/s`, `600/m` or `50`.
-fn rate(text: &str) -> Result<f64, String> {
-    let (number, seconds) = match text.split_once('/') {
-        None | Some((_, "s")) => (text.trim_end_matches("/s"), 1.0),
-        Some((number, "m" | "min")) => (number, 60.0),
-        Some((number, "h")) => (number, 3600.0),
-        Some(_) => ("", 1.0),
-    };
-    match number.trim().parse::<f64>() {
-        Ok(rate) if rate.is_finite() && rate > 0.0 => Ok(rate / seconds),
-        _ => Err("write it as 50/s or 600/m".to_owned()),
     }
 }
 

@@ -123,6 +123,18 @@ impl Written for url::Url {
     }
 }
 
+/// Reads `100/s`: how many, and in how many seconds.
+fn ratio(text: &str) -> Result<(u32, u32), String> {
+    let (count, unit) = text.split_once('/').ok_or("there is no `/`")?;
+    let count = count.trim().parse().map_err(|_| "the count is not a whole number")?;
+    match unit.trim() {
+        "s" => Ok((count, 1)),
+        "m" => Ok((count, 60)),
+        "h" => Ok((count, 3600)),
+        _ => Err("the unit is none of s, m and h".to_owned()),
+    }
+}
+
 /// How many a second.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PerSecond(pub(crate) u32);
@@ -132,14 +144,7 @@ impl Written for PerSecond {
     const EXPECTED: &'static str = "a rate such as \"100/s\" or \"6000/m\"";
 
     fn read(text: &str) -> Result<Self, String> {
-        let (count, unit) = text.split_once('/').ok_or("there is no `/`")?;
-        let count: u32 = count.trim().parse().map_err(|_| "the count is not a whole number")?;
-        let seconds = match unit.trim() {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            _ => return Err("the unit is none of s, m and h".to_owned()),
-        };
+        let (count, seconds) = ratio(text)?;
         if count == 0 || !count.is_multiple_of(seconds) {
             return Err("it must come to 1, 2, 3 … a second".to_owned());
         }
@@ -156,18 +161,11 @@ impl Written for Pace {
     const EXPECTED: &'static str = "a rate such as \"50/s\" or \"10/m\"";
 
     fn read(text: &str) -> Result<Self, String> {
-        let (count, unit) = text.split_once('/').ok_or("there is no `/`")?;
-        let calls: u32 = count.trim().parse().map_err(|_| "the count is not a whole number")?;
-        let per = match unit.trim() {
-            "s" => 1,
-            "m" => 60,
-            "h" => 3600,
-            _ => return Err("the unit is none of s, m and h".to_owned()),
-        };
+        let (calls, seconds) = ratio(text)?;
         if calls == 0 {
             return Err("a rate of nothing would stop it: pause it instead".to_owned());
         }
-        Ok(Self(Rate { calls, per: Duration::from_secs(per) }))
+        Ok(Self(Rate { calls, per: Duration::from_secs(seconds.into()) }))
     }
 }
 

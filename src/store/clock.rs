@@ -1,11 +1,16 @@
 //! The database's clock, and whether it takes writes.
 
-use chrono::{DateTime, Utc};
+use chrono::{DateTime, TimeDelta, Utc};
+use uuid::Uuid;
 
 use super::Store;
 use super::connect::Database;
 use super::error::StoreError;
 use super::row::get;
+
+/// How much later than its id an event may have been recorded, and the other way round: ids hold the
+/// clock of who made them, `received_at` is the database's. Only how much is looked at depends on it.
+pub(super) const ID_SLACK: TimeDelta = TimeDelta::days(1);
 
 /// What a probe of the database found.
 #[derive(Debug, Clone, Copy)]
@@ -47,4 +52,30 @@ impl Store {
 /// A moment as SQLite's tables write it.
 pub(super) fn sqlite_text(moment: DateTime<Utc>) -> String {
     moment.format("%Y-%m-%d %H:%M:%S%.3f").to_string()
+}
+
+/// The first or the last UUIDv7 of a millisecond.
+pub(super) fn id_edge(at: DateTime<Utc>, rest: u8) -> Uuid {
+    let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0).to_be_bytes();
+    let mut bytes = [rest; 16];
+    for (byte, from) in bytes.iter_mut().zip(millis.into_iter().skip(2)) {
+        *byte = from;
+    }
+    Uuid::from_bytes(bytes)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ids_of_a_time_lie_between_its_edges() {
+        let now = Utc::now();
+        let id = Uuid::now_v7();
+        assert!(
+            id_edge(now - TimeDelta::seconds(1), 0) < id
+                && id < id_edge(now + TimeDelta::seconds(1), 0xff)
+        );
+        assert_eq!(id_edge(DateTime::<Utc>::UNIX_EPOCH - TimeDelta::days(1), 0), Uuid::nil());
+    }
 }

@@ -1,5 +1,6 @@
 //! Pauses of handlers: what is paused everywhere, since when, and what was.
 
+use std::collections::HashMap;
 use std::time::Duration;
 
 use chrono::{DateTime, Utc};
@@ -133,14 +134,14 @@ pub struct OpenPause {
 
 /// Pauses, as ages at the moment of asking.
 #[derive(Debug, Clone, Default)]
-pub struct PauseHistory(Vec<(Name, Duration, Duration)>);
+pub struct PauseHistory(HashMap<Name, Vec<(Duration, Duration)>>);
 
 impl PauseHistory {
     /// How much of the last `time` a handler was paused.
     #[must_use]
     pub fn within(&self, handler: &Name, time: Duration) -> Duration {
-        let of_it = self.0.iter().filter(|(name, ..)| name == handler);
-        of_it.map(|(_, began, ended)| began.min(&time).saturating_sub(*ended)).sum()
+        let spans = self.0.get(handler).map(Vec::as_slice).unwrap_or_default();
+        spans.iter().map(|(began, ended)| began.min(&time).saturating_sub(*ended)).sum()
     }
 }
 
@@ -215,7 +216,7 @@ impl Store {
     /// What is paused and what was, for [`PauseHistory::within`]; ten thousand, the open ones first, then the newest.
     pub async fn pause_history(&self) -> Result<PauseHistory, StoreError> {
         self.detached(|database| async move {
-            let spans: Result<_, StoreError> = match &*database {
+            let spans: Result<Vec<_>, StoreError> = match &*database {
                 Database::Postgres(postgres) => {
                     let rows = sqlx::query(HISTORY_POSTGRES).fetch_all(&postgres.shared).await?;
                     rows.iter().map(span).collect()
@@ -225,7 +226,11 @@ impl Store {
                     rows.iter().map(span).collect()
                 }
             };
-            Ok(PauseHistory(spans?))
+            let mut history = PauseHistory::default();
+            for (handler, began, ended) in spans? {
+                history.0.entry(handler).or_default().push((began, ended));
+            }
+            Ok(history)
         })
         .await
     }
@@ -273,11 +278,10 @@ mod tests {
     #[test]
     fn only_the_part_of_a_pause_that_lies_in_the_time_counts() {
         let (s, name) = (Duration::from_secs, |text| Name::new(text).expect("a name"));
-        let history = PauseHistory(vec![
-            (name("a"), s(100), s(80)),
-            (name("a"), s(30), s(0)),
-            (name("b"), s(50), s(0)),
-        ]);
+        let history = PauseHistory(HashMap::from([
+            (name("a"), vec![(s(100), s(80)), (s(30), s(0))]),
+            (name("b"), vec![(s(50), s(0))]),
+        ]));
         for (time, want) in [(200, 50), (90, 40), (80, 30), (10, 10), (0, 0)] {
             assert_eq!(history.within(&name("a"), s(time)), s(want), "{time}");
         }

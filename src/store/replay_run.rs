@@ -9,12 +9,13 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use bytes::Bytes;
-use chrono::{DateTime, TimeDelta, Utc};
+use chrono::{DateTime, Utc};
 use entity::{Name, State};
 use serde::{Deserialize, Serialize};
 use uuid::Uuid;
 
 use super::LanePlace;
+use super::clock::{ID_SLACK, id_edge};
 use crate::received::Headers;
 
 mod decide;
@@ -31,10 +32,6 @@ pub use step::{Act, StepBy, Stepped};
 
 /// Rows that one step looks at, at most.
 const STEP_ROWS_MAX: u32 = 500;
-
-/// How much later than its id an event may have been recorded, and the other way round: ids hold the
-/// clock of who made them, `received_at` is the database's. Only how much is looked at depends on it.
-const ID_SLACK: TimeDelta = TimeDelta::days(1);
 
 /// How long a run that was stopped may be carried on by asking for the same again.
 const RESUMABLE: Duration = Duration::from_secs(86_400);
@@ -239,10 +236,10 @@ struct Walk {
 impl Walk {
     fn begin(replay: &Replay, newest: Option<Uuid>, now: DateTime<Utc>) -> Self {
         let newest = newest.unwrap_or(Uuid::nil());
-        let by_time = replay.until.map(|until| edge(until + ID_SLACK, 0xff));
+        let by_time = replay.until.map(|until| id_edge(until + ID_SLACK, 0xff));
         let upper = by_time.map_or(newest, |edge| edge.min(newest));
         let dead = replay.walks_the_dead();
-        let lower = replay.since.filter(|_| !dead).map(|since| edge(since - ID_SLACK, 0));
+        let lower = replay.since.filter(|_| !dead).map(|since| id_edge(since - ID_SLACK, 0));
         Self {
             handler: replay.only().filter(|_| dead).unwrap_or_default().to_owned(),
             id: lower.unwrap_or(Uuid::nil()),
@@ -252,30 +249,9 @@ impl Walk {
     }
 }
 
-/// The first or the last UUIDv7 of a millisecond.
-fn edge(at: DateTime<Utc>, rest: u8) -> Uuid {
-    let millis = u64::try_from(at.timestamp_millis()).unwrap_or(0).to_be_bytes();
-    let mut bytes = [rest; 16];
-    for (byte, from) in bytes.iter_mut().zip(millis.into_iter().skip(2)) {
-        *byte = from;
-    }
-    Uuid::from_bytes(bytes)
-}
-
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn ids_of_a_time_lie_between_its_edges() {
-        let now = Utc::now();
-        let id = Uuid::now_v7();
-        assert!(
-            edge(now - TimeDelta::seconds(1), 0) < id
-                && id < edge(now + TimeDelta::seconds(1), 0xff)
-        );
-        assert_eq!(edge(DateTime::<Utc>::UNIX_EPOCH - TimeDelta::days(1), 0), Uuid::nil());
-    }
 
     #[test]
     fn what_makes_no_sense_is_refused() {

@@ -2,17 +2,12 @@
 
 use chrono::{DateTime, Utc};
 use sqlx::{ColumnIndex, Decode, Row, Type};
-use uuid::Uuid;
 
 use super::Store;
-use super::clock::sqlite_text;
+use super::clock::{ID_SLACK, id_edge, sqlite_text};
 use super::connect::Database;
 use super::error::StoreError;
 use super::row::get;
-
-/// How far an id's time, which is a replica's, may lie behind the database's time of the same row. Rows
-/// are found by id, which has an index, and judged by the database's time.
-const SLACK_MS: i64 = 3_600_000;
 
 const EVENTS_POSTGRES: &str =
     "SELECT source, count(*) AS events, COALESCE(sum(duplicates), 0)::int8 AS duplicates,
@@ -68,7 +63,8 @@ impl Store {
     /// Sums over what was recorded or refused since `since`. Reads every row of that time: a long time of
     /// a busy daemon takes long, and ends at the statement's time limit.
     pub async fn sums(&self, since: DateTime<Utc>) -> Result<Sums, StoreError> {
-        let from = first_id(since);
+        // Found by id, which has an index; judged by the database's time.
+        let from = id_edge(since - ID_SLACK, 0);
         self.detached_long(move |database| async move {
             let mut sums = Sums::default();
             match &*database {
@@ -105,12 +101,6 @@ impl Store {
         })
         .await
     }
-}
-
-/// No event that was recorded at or after `since` has a smaller id.
-fn first_id(since: DateTime<Utc>) -> Uuid {
-    let ms = since.timestamp_millis().saturating_sub(SLACK_MS);
-    Uuid::from_u128(u128::from(u64::try_from(ms).unwrap_or(0)) << 80)
 }
 
 fn source<R: Row>(row: &R) -> Result<SourceSums, StoreError>

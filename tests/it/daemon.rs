@@ -1,13 +1,12 @@
 //! The whole program: what happens between an ack and a settled delivery, whatever dies meanwhile.
 
+mod brokers;
 mod delivering;
 mod dying;
 mod holding;
 mod responding;
 mod shaping;
 mod stopping;
-mod streams;
-mod subjects;
 
 use std::time::Duration;
 

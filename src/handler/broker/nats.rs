@@ -8,11 +8,11 @@ use async_nats::connection::State;
 use async_nats::jetstream::context::PublishErrorKind;
 use async_nats::{ConnectOptions, HeaderMap, HeaderValue, ServerAddr, jetstream};
 use bytes::Bytes;
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use tokio::sync::Mutex;
 
-use super::facts;
+use super::fields;
 use crate::event::Event;
+use crate::handler::facts::header_value;
 use crate::handler::trial::Draft;
 use crate::handler::{Context, Handler, Outcome, Reply};
 use crate::secret::Secret;
@@ -22,9 +22,6 @@ const CONNECT: Duration = Duration::from_secs(5);
 
 /// For the stream's word; the call's own deadline is usually shorter.
 const ACK: Duration = Duration::from_secs(60);
-
-/// What a header line can't hold, and `%`; the same as for an HTTP call.
-const UNSAFE: &AsciiSet = &CONTROLS.add(b'%');
 
 /// Servers of one NATS, checked. They may hold a password, so `Debug` and `shown` have none.
 #[derive(Clone)]
@@ -164,9 +161,8 @@ impl NatsHandler {
 fn headers(event: &Event, context: &Context) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
     let id = ("Nats-Msg-Id", context.delivery.to_string());
-    for (name, value) in facts(event, context).into_iter().chain([id]) {
-        let value = utf8_percent_encode(&value, UNSAFE).to_string();
-        let value = HeaderValue::from_str(&value)
+    for (name, value) in fields(event, context).chain([id]) {
+        let value = HeaderValue::from_str(&header_value(&value))
             .map_err(|_| format!("the header {name} can't be sent"))?;
         headers.insert(name, value);
     }
@@ -183,7 +179,7 @@ impl Handler for NatsHandler {
     }
 
     fn draft(&self, event: &Event, context: &Context) -> Option<Result<Draft, String>> {
-        let lines = facts(event, context).into_iter();
+        let lines = fields(event, context);
         Some(Ok(Draft {
             method: Some("PUB".to_owned()),
             url: Some(format!("{} {}", self.settings.servers.shown(), self.settings.subject)),

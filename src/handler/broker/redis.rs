@@ -11,7 +11,7 @@ use ::redis::{AsyncConnectionConfig, Client, RedisError, cmd};
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
-use super::facts;
+use super::fields;
 use crate::event::Event;
 use crate::handler::trial::Draft;
 use crate::handler::{Context, Handler, Outcome, Reply};
@@ -19,6 +19,9 @@ use crate::redis_address::RedisAddress;
 
 /// For a connection, its handshakes included, unless the call has less time.
 const CONNECT: Duration = Duration::from_secs(5);
+
+/// The part of a call's time for which an answer is waited.
+const PART: f32 = 0.9;
 
 /// KEYS: the stream, the memory of this delivery. ARGV: the stream's bound, how long the memory lasts in
 /// ms, then fields and values. Answers the entry's id, and 1 when it was there before.
@@ -85,14 +88,19 @@ impl RedisStreamHandler {
         let remember = u64::try_from(remember.as_millis()).unwrap_or(u64::MAX);
         let mut add = cmd("EVAL");
         add.arg(ADD).arg(2).arg(stream).arg(memory).arg(*max_len).arg(remember);
-        for (name, value) in facts(event, context) {
+        for (name, value) in fields(event, context) {
             add.arg(name).arg(value);
         }
         add.arg("body").arg(&event.body[..]);
-        let added: Result<(String, i64), RedisError> = add.query_async(&mut connection).await;
-        match added {
-            Ok((id, repeated)) => Ok((id, repeated == 1)),
-            Err(error) => {
+        let adding = add.query_async::<(String, i64)>(&mut connection);
+        // Before the call is cut off at its own deadline: a connection that has fallen silent must not be kept.
+        match tokio::time::timeout(context.timeout.mul_f32(PART), adding).await {
+            Ok(Ok((id, repeated))) => Ok((id, repeated == 1)),
+            Err(_) => {
+                *self.connection.lock().await = None;
+                Err("no answer in time".to_owned())
+            }
+            Ok(Err(error)) => {
                 if error.is_io_error() || error.is_unrecoverable_error() {
                     *self.connection.lock().await = None;
                 }
@@ -128,7 +136,7 @@ impl Handler for RedisStreamHandler {
     }
 
     fn draft(&self, event: &Event, context: &Context) -> Option<Result<Draft, String>> {
-        let fields = facts(event, context).into_iter();
+        let fields = fields(event, context);
         Some(Ok(Draft {
             method: Some("XADD".to_owned()),
             url: Some(format!("{} {}", self.settings.server, self.settings.stream)),

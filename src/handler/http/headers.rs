@@ -1,17 +1,12 @@
 //! The headers of a call: the contract's, then the operator's own.
 
-use percent_encoding::{AsciiSet, CONTROLS, utf8_percent_encode};
 use reqwest::header::{CONTENT_TYPE, HeaderMap, HeaderName, HeaderValue};
 use sha2::{Digest, Sha256};
 
 use crate::event::Event;
-use crate::handler::Context;
 use crate::handler::trial::HIDDEN;
+use crate::handler::{Context, facts};
 use crate::secret::Secret;
-
-/// What a header can't hold; and `%`, so that decoding gives the value back whatever was in it.
-/// Characters beyond ASCII are always encoded.
-const UNSAFE: &AsciiSet = &CONTROLS.add(b'%');
 
 /// Headers that describe the connection or the framing: setting them would break or smuggle.
 const FRAMING: [&str; 9] = [
@@ -29,15 +24,9 @@ const FRAMING: [&str; 9] = [
 /// The facts about an event and its delivery, as the contract names them.
 pub(super) fn facts(event: &Event, context: &Context) -> Result<HeaderMap, String> {
     let mut headers = HeaderMap::new();
-    let delivery = context.delivery.to_string();
-    put(&mut headers, "webhook-id", &delivery)?;
-    put(&mut headers, "idempotency-key", &delivery)?;
-    put(&mut headers, "hookonce-source", event.source.as_str())?;
-    put(&mut headers, "hookonce-event", &event.id.to_string())?;
-    put(&mut headers, "hookonce-event-id", &event.event_id)?;
-    put(&mut headers, "hookonce-event-type", &event.kind)?;
-    put(&mut headers, "hookonce-attempt", &context.attempt.to_string())?;
-    put(&mut headers, "hookonce-epoch", &context.epoch.to_string())?;
+    for (name, value) in facts::facts(event, context) {
+        put(&mut headers, name, &value)?;
+    }
     put(&mut headers, "traceparent", &traceparent(event, context))?;
     headers.insert(CONTENT_TYPE, content_type(event));
     // The bytes are passed on as they came; when they came encoded, only this tells how to read them.
@@ -69,18 +58,10 @@ fn traceparent(event: &Event, context: &Context) -> String {
 
 /// Sets `name` to `value`, percent-encoding what a header can't hold.
 pub(super) fn put(headers: &mut HeaderMap, name: &'static str, value: &str) -> Result<(), String> {
-    let value = HeaderValue::from_str(&encode(value))
+    let value = HeaderValue::from_str(&facts::header_value(value))
         .map_err(|error| format!("the header {name}: {error}"))?;
     headers.insert(HeaderName::from_static(name), value);
     Ok(())
-}
-
-fn encode(value: &str) -> String {
-    let inner = value.trim_matches(' ');
-    let lead = value.len() - value.trim_start_matches(' ').len();
-    let tail = if inner.is_empty() { 0 } else { value.len() - value.trim_end_matches(' ').len() };
-    // Parsers trim spaces at both ends, so these are encoded too.
-    format!("{}{}{}", "%20".repeat(lead), utf8_percent_encode(inner, UNSAFE), "%20".repeat(tail))
 }
 
 /// Checks the operator's headers. Their values are secret: they are never logged.
@@ -136,27 +117,6 @@ pub(super) fn shown(headers: &HeaderMap) -> Vec<(String, String)> {
 mod tests {
     use super::*;
     use crate::handler::sample;
-
-    #[test]
-    fn no_value_is_dropped_and_none_can_break_a_header() {
-        for (value, want) in [
-            ("evt_1", "evt_1"),
-            ("orders/create", "orders/create"),
-            ("a b", "a b"),
-            (" a b  ", "%20a b%20%20"),
-            ("  ", "%20%20"),
-            ("", ""),
-            ("a\r\nx: 1", "a%0D%0Ax: 1"),
-            ("nul\0tab\tdel\x7f", "nul%00tab%09del%7F"),
-            ("é", "%C3%A9"),
-            ("100%", "100%25"),
-        ] {
-            assert_eq!(encode(value), want, "{value:?}");
-            assert!(HeaderValue::from_str(&encode(value)).is_ok(), "{value:?}");
-            let back = percent_encoding::percent_decode_str(want).decode_utf8().expect("UTF-8");
-            assert_eq!(back, value);
-        }
-    }
 
     #[test]
     fn a_trace_is_the_events_and_a_span_is_the_trys() {

@@ -7,7 +7,7 @@ use sqlx::PgConnection;
 use uuid::Uuid;
 
 use super::step::{Make, Progress, StepBy, Work};
-use super::{ReplayPlan, STEP_ROWS_MAX, Walk, page};
+use super::{ReplayPlan, STEP_ROWS_MAX, page};
 use crate::received::Headers;
 use crate::store::connect::Postgres;
 use crate::store::error::StoreError;
@@ -96,16 +96,7 @@ async fn lock_run(
     let Some(row) = sqlx::query(LOCK_RUN).bind(run).fetch_optional(connection).await? else {
         return Ok(None);
     };
-    Ok(Some(Progress {
-        walk: Walk {
-            handler: get(&row, "cursor_handler")?,
-            id: get(&row, "cursor_id")?,
-            upper: get(&row, "upper_id")?,
-            made_at: get(&row, "made_at")?,
-        },
-        looked_at: get(&row, "looked_at")?,
-        tallies: super::rows::tallies(get(&row, "counts")?)?,
-    }))
+    Progress::of(&row).map(Some)
 }
 
 /// Opens what is to be opened, and gives the ids of what was.

@@ -6,7 +6,7 @@ use sqlx::SqliteConnection;
 use uuid::Uuid;
 
 use super::step::{Make, Progress, StepBy, Work};
-use super::{ReplayPlan, Walk, page};
+use super::{ReplayPlan, page};
 use crate::received::Headers;
 use crate::store::connect::Sqlite;
 use crate::store::error::StoreError;
@@ -75,16 +75,7 @@ async fn read_run(
     let Some(row) = sqlx::query(RUN).bind(run).fetch_optional(connection).await? else {
         return Ok(None);
     };
-    Ok(Some(Progress {
-        walk: Walk {
-            handler: get(&row, "cursor_handler")?,
-            id: get(&row, "cursor_id")?,
-            upper: get(&row, "upper_id")?,
-            made_at: get(&row, "made_at")?,
-        },
-        looked_at: get(&row, "looked_at")?,
-        tallies: super::rows::tallies(get(&row, "counts")?)?,
-    }))
+    Progress::of(&row).map(Some)
 }
 
 /// Opens what is to be opened, and gives the ids of what was. Nobody else writes meanwhile.

@@ -3,7 +3,9 @@
 use std::collections::HashSet;
 use std::time::Duration;
 
+use chrono::{DateTime, Utc};
 use entity::{Name, replay_run};
+use sqlx::{ColumnIndex, Decode, Row, Type};
 use uuid::Uuid;
 
 use super::decide::{Candidate, Decision, decide, handler_of};
@@ -13,6 +15,7 @@ use super::{
 };
 use crate::store::connect::Database;
 use crate::store::error::StoreError;
+use crate::store::row::get;
 use crate::store::{LanePlace, Store};
 
 /// What a step did.
@@ -54,6 +57,31 @@ pub(super) struct Progress {
     pub(super) walk: Walk,
     pub(super) looked_at: i64,
     pub(super) tallies: Tallies,
+}
+
+impl Progress {
+    /// As a run's row says.
+    pub(super) fn of<'r, R>(row: &'r R) -> Result<Self, StoreError>
+    where
+        R: Row,
+        &'static str: ColumnIndex<R>,
+        Uuid: Decode<'r, R::Database> + Type<R::Database>,
+        &'r str: Decode<'r, R::Database> + Type<R::Database>,
+        String: Decode<'r, R::Database> + Type<R::Database>,
+        i64: Decode<'r, R::Database> + Type<R::Database>,
+        DateTime<Utc>: Decode<'r, R::Database> + Type<R::Database>,
+    {
+        Ok(Self {
+            walk: Walk {
+                handler: get(row, "cursor_handler")?,
+                id: get(row, "cursor_id")?,
+                upper: get(row, "upper_id")?,
+                made_at: get(row, "made_at")?,
+            },
+            looked_at: get(row, "looked_at")?,
+            tallies: super::rows::tallies(get(row, "counts")?)?,
+        })
+    }
 }
 
 /// What is to be done with a page, and what was passed over in it.

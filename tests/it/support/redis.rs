@@ -111,6 +111,14 @@ impl RedisServer {
         self.ask(redis::cmd("KEYS").arg("*")).await
     }
 
+    /// The number of the newest connection that ran a script last.
+    pub async fn last_evaluator(&self) -> i64 {
+        let clients: String = self.ask(redis::cmd("CLIENT").arg("LIST")).await;
+        let evaluates = clients.lines().filter(|line| line.contains(" cmd=eval "));
+        let number = |line: &str| line.strip_prefix("id=")?.split(' ').next()?.parse().ok();
+        evaluates.filter_map(number).max().unwrap_or(0)
+    }
+
     /// A value's bytes.
     pub async fn get(&self, name: &str) -> Vec<u8> {
         self.ask(redis::cmd("GET").arg(name)).await

@@ -1,18 +1,19 @@
 //! Entries of a Redis stream: each event once, whatever dies meanwhile.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
-use super::{LEASE, PATIENCE, STRIPE, stripe};
+use super::{
+    assert_each_once, first_failure, repeat_after_a_lost_answer, send, send_through_kills,
+};
 use crate::both_databases;
+use crate::daemon::{PATIENCE, STRIPE, stripe};
 use crate::support::daemon::wait_until_settled;
 use crate::support::redis::RedisServer;
 use crate::support::{DaemonPlan, TestDatabase, eventually};
 
 fn plan(db: &TestDatabase, redis: &RedisServer, lines: &str) -> DaemonPlan {
     let server = redis.url();
-    DaemonPlan::on(db).source(&stripe()).toml(&format!(
-        "[handlers.out]\nfrom = \"stripe\"\nredis = {{ server = {server:?}, stream = \"events\" }}\n{LEASE}\n{lines}\n"
-    ))
+    super::plan(db, &format!("redis = {{ server = {server:?}, stream = \"events\" }}"), lines)
 }
 
 /// An entry as Redis tells it: its id, and its fields.
@@ -52,70 +53,51 @@ both_databases!(an_event_is_an_entry_with_its_bytes_and_its_facts, |db| async mo
 both_databases!(a_repeat_after_a_lost_answer_adds_nothing, |db| async move {
     let redis = RedisServer::start().await;
     let mut daemon = plan(&db, &redis, "").start().await;
-    daemon.sender().send(STRIPE, &stripe().event("evt_1", "x")).await.assert_accepted();
+    send(&daemon, "evt_1").await;
     wait_until_settled(&db, PATIENCE).await;
-    daemon.stop().await;
-    // As if the answer had been lost: nobody knows that it was delivered.
-    db.run("DELETE FROM attempt").await;
-    db.run("UPDATE delivery SET state = 'pending', settled_at = NULL, attempts = 0, attempts_before = 0").await;
-    daemon.start().await;
-    wait_until_settled(&db, PATIENCE).await;
+    let told = repeat_after_a_lost_answer(&db, &mut daemon).await;
+    assert!(told.ends_with(", added before"), "{told}");
     assert_eq!(entries(&redis).await.len(), 1);
-    let response = db.bytes("SELECT response FROM attempt").await;
-    assert!(String::from_utf8_lossy(&response[0]).ends_with(", added before"), "{response:?}");
 });
 
 both_databases!(nothing_is_lost_or_doubled_when_redis_is_killed_again_and_again, |db| async move {
     let redis = RedisServer::start_durable().await;
     let lines = "retry = { for = \"1h\", backoff = [\"50ms\"] }\ntimeout = \"2s\"";
     let daemon = plan(&db, &redis, lines).start().await;
-    let (events, kills) = (300, 3);
-    for n in 0..events {
-        daemon
-            .sender()
-            .send(STRIPE, &stripe().event(&format!("evt_{n}"), "x"))
-            .await
-            .assert_accepted();
-        if n % 100 == 50 {
-            redis.kill();
-            // Some of what comes now fails first.
-            let failed = "SELECT count(*) FROM attempt WHERE outcome <> 'delivered'";
-            let before = db.number(failed).await;
-            daemon
-                .sender()
-                .send(STRIPE, &stripe().event(&format!("more_{n}"), "x"))
-                .await
-                .assert_accepted();
-            eventually(PATIENCE, "a failed try", || async {
-                (db.number(failed).await > before).then_some(())
-            })
-            .await;
-            redis.restart().await;
-        }
-    }
+    let sent =
+        send_through_kills(&db, &daemon, || redis.kill(), async || redis.restart().await).await;
+    let id =
+        |entry: &BTreeMap<String, Vec<u8>>| String::from_utf8(entry["webhook-id"].clone()).unwrap();
+    assert_each_once(sent, &entries(&redis).await.iter().map(id).collect::<Vec<_>>());
+});
+
+both_databases!(a_connection_that_fell_silent_is_made_anew, |db| async move {
+    let redis = RedisServer::start().await;
+    let lines = "retry = { for = \"1h\", backoff = [\"50ms\"] }\ntimeout = \"1s\"";
+    let daemon = plan(&db, &redis, lines).start().await;
+    send(&daemon, "evt_1").await;
     wait_until_settled(&db, PATIENCE).await;
-    let entries = entries(&redis).await;
-    let ids: BTreeSet<&[u8]> = entries.iter().map(|it| &it["webhook-id"][..]).collect();
-    println!(
-        "{} events, {kills} kills: {} entries, {} of them twice, {} lost",
-        events + kills,
-        entries.len(),
-        entries.len() - ids.len(),
-        events + kills - ids.len()
-    );
-    assert_eq!((entries.len(), ids.len()), (events + kills, events + kills));
+    let before = redis.last_evaluator().await;
+    redis.freeze();
+    send(&daemon, "evt_2").await;
+    let cause = first_failure(&db).await;
+    assert!(cause.contains("no answer in time"), "{cause}");
+    redis.thaw();
+    wait_until_settled(&db, PATIENCE).await;
+    let after = eventually(PATIENCE, "another connection", || async {
+        Some(redis.last_evaluator().await).filter(|it| *it != before)
+    })
+    .await;
+    assert!(after > before, "{before} and {after}");
+    assert_eq!(entries(&redis).await.len(), 2);
 });
 
 both_databases!(what_redis_refuses_is_tried_again_and_told_without_its_password, |db| async move {
     let redis = RedisServer::start().await;
     redis.ask::<()>(redis::cmd("SET").arg("events").arg("no stream")).await;
     let daemon = plan(&db, &redis, "retry = { for = \"1h\", backoff = [\"100ms\"] }").start().await;
-    daemon.sender().send(STRIPE, &stripe().event("evt_1", "x")).await.assert_accepted();
-    let cause = eventually(PATIENCE, "a failed try", || async {
-        let errors = db.texts("SELECT error FROM attempt WHERE error IS NOT NULL").await;
-        errors.into_iter().next()
-    })
-    .await;
+    send(&daemon, "evt_1").await;
+    let cause = first_failure(&db).await;
     assert!(cause.contains("stream `events` at redis://127.0.0.1:"), "{cause}");
     assert!(cause.contains("WRONGTYPE") || cause.contains("wrong kind"), "{cause}");
     assert!(!cause.contains("a-password-of-tests"), "{cause}");

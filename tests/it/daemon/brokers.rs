@@ -1,0 +1,83 @@
+//! Handlers that are brokers: real ones, which die on the way.
+
+use std::collections::BTreeSet;
+
+use super::{LEASE, PATIENCE, STRIPE, stripe};
+use crate::support::daemon::wait_until_settled;
+use crate::support::{Daemon, DaemonPlan, TestDatabase, eventually};
+
+mod streams;
+mod subjects;
+
+/// Stripe's events go to one broker: `kind` is its line in the handler's table.
+fn plan(db: &TestDatabase, kind: &str, lines: &str) -> DaemonPlan {
+    DaemonPlan::on(db)
+        .source(&stripe())
+        .toml(&format!("[handlers.out]\nfrom = \"stripe\"\n{kind}\n{LEASE}\n{lines}\n"))
+}
+
+async fn send(daemon: &Daemon, id: &str) {
+    daemon.sender().send(STRIPE, &stripe().event(id, "x")).await.assert_accepted();
+}
+
+/// What the first try that failed failed with.
+async fn first_failure(db: &TestDatabase) -> String {
+    eventually(PATIENCE, "a failed try", || async {
+        let errors = db.texts("SELECT error FROM attempt WHERE error IS NOT NULL").await;
+        errors.into_iter().next()
+    })
+    .await
+}
+
+/// Delivers again what was delivered, as if the answer had been lost: nobody knows of it. Gives what was
+/// kept of the broker's answer to the repeat.
+async fn repeat_after_a_lost_answer(db: &TestDatabase, daemon: &mut Daemon) -> String {
+    daemon.stop().await;
+    db.run("DELETE FROM attempt").await;
+    db.run("UPDATE delivery SET state = 'pending', settled_at = NULL, attempts = 0, attempts_before = 0").await;
+    daemon.start().await;
+    wait_until_settled(db, PATIENCE).await;
+    let response = db.bytes("SELECT response FROM attempt").await;
+    String::from_utf8_lossy(&response[0]).into_owned()
+}
+
+/// Sends 300 events, in which the broker is killed three times and comes back when a try has failed; one
+/// more event is sent while it is away. Gives how many were sent, once all are settled.
+async fn send_through_kills(
+    db: &TestDatabase,
+    daemon: &Daemon,
+    kill: impl Fn(),
+    restart: impl AsyncFn(),
+) -> usize {
+    let (events, kills) = (300, 3);
+    for n in 0..events {
+        send(daemon, &format!("evt_{n}")).await;
+        if n % 100 == 50 {
+            kill();
+            // Some of what comes now fails first.
+            let failed = "SELECT count(*) FROM attempt WHERE outcome <> 'delivered'";
+            let before = db.number(failed).await;
+            send(daemon, &format!("more_{n}")).await;
+            eventually(PATIENCE, "a failed try", || async {
+                (db.number(failed).await > before).then_some(())
+            })
+            .await;
+            restart().await;
+        }
+    }
+    wait_until_settled(db, PATIENCE).await;
+    events + kills
+}
+
+/// Says what the broker has of so many events, and fails when it is not each once.
+#[track_caller]
+fn assert_each_once(sent: usize, ids: &[String]) {
+    let distinct = ids.iter().collect::<BTreeSet<_>>().len();
+    println!(
+        "{sent} events: {} in the broker, {} of them twice, {} lost",
+        ids.len(),
+        ids.len() - distinct,
+        sent - distinct
+    );
+    assert_eq!((ids.len(), distinct), (sent, sent));
+}
