@@ -174,6 +174,8 @@ pub enum Kind {
     Sql(SqlSettings),
     /// Publishes a message that a NATS stream keeps.
     Nats(broker::NatsSettings),
+    /// Publishes a message that RabbitMQ confirms.
+    Amqp(broker::AmqpSettings),
     /// Adds an entry to a Redis stream.
     Redis(broker::RedisStreamSettings),
 }

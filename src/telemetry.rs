@@ -15,9 +15,9 @@ use tracing_subscriber::util::SubscriberInitExt;
 
 /// What is said about other crates unless the settings name them. The HTTP framework calls every
 /// broken request an error, so anybody could fill the log; the database driver repeats what the
-/// store says better.
+/// store says better. The client of RabbitMQ shows the body of a message that came back.
 const QUIET: &str = "actix_http=off,actix_server=warn,sqlx=warn,sea_orm=warn,sea_orm_migration=warn,\
-                     hyper=warn,h2=warn,reqwest=warn,rustls=warn,tokio_cron_scheduler=warn";
+                     lapin=off,hyper=warn,h2=warn,reqwest=warn,rustls=warn,tokio_cron_scheduler=warn";
 
 /// How lines look.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

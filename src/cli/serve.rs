@@ -47,7 +47,12 @@ pub(super) fn passed_on(config: &Config) -> Vec<String> {
         .iter()
         .filter_map(|handler| match &handler.kind {
             Kind::Exec(exec) => Some(exec.env.iter().cloned()),
-            Kind::Http(_) | Kind::Log | Kind::Sql(_) | Kind::Redis(_) | Kind::Nats(_) => None,
+            Kind::Http(_)
+            | Kind::Log
+            | Kind::Sql(_)
+            | Kind::Redis(_)
+            | Kind::Nats(_)
+            | Kind::Amqp(_) => None,
         })
         .flatten()
         .collect()

@@ -8,10 +8,12 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
+use self::broker::{FileAmqp, FileNats, FileRedis};
 use super::secrets::{FileSecret, TextOrSecret};
 use super::value::{Bytes, Names, Pace, PerSecond, Schedule, Span, Text, Waits, Window};
 use crate::source::{OnIdConflict, OnReplay};
 
+pub(crate) mod broker;
 pub(crate) mod gateway;
 
 /// hookonce.toml: what hookonce listens to, what it accepts, and where events go.
@@ -176,7 +178,7 @@ pub(crate) struct FileRespond {
     pub(crate) deadline: Option<Span>,
 }
 
-/// Where events go: exactly one of http, exec, sql, nats, redis and log.
+/// Where events go: exactly one of http, exec, sql, amqp, nats, redis and log.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct FileHandler {
@@ -196,6 +198,8 @@ pub(crate) struct FileHandler {
     pub(crate) log: Option<FileLog>,
     /// Runs statements in a database, exactly once.
     pub(crate) sql: Option<FileSql>,
+    /// Publishes a message that RabbitMQ confirms.
+    pub(crate) amqp: Option<FileAmqp>,
     /// Publishes a message that a NATS stream keeps.
     pub(crate) nats: Option<FileNats>,
     /// Adds an entry to a Redis stream.
@@ -271,38 +275,6 @@ pub(crate) struct FileHttp {
     pub(crate) sign: Option<FileSecret>,
     /// Refuse to connect to private addresses. Default false.
     pub(crate) deny_private: bool,
-}
-
-/// A NATS subject of the operator's.
-#[derive(Default, Deserialize, JsonSchema)]
-#[serde(
-    default,
-    deny_unknown_fields,
-    expecting = "a table such as { server = \"nats://…\", subject = \"events\" }"
-)]
-pub(crate) struct FileNats {
-    /// `nats://…` or `tls://…`, several with commas between, or where to read them. Required.
-    pub(crate) server: Option<TextOrSecret>,
-    /// The subject; a stream must take it. Required.
-    pub(crate) subject: Option<String>,
-}
-
-/// A Redis stream of the operator's.
-#[derive(Default, Deserialize, JsonSchema)]
-#[serde(
-    default,
-    deny_unknown_fields,
-    expecting = "a table such as { server = \"redis://…\", stream = \"events\" }"
-)]
-pub(crate) struct FileRedis {
-    /// `redis://…` or `rediss://…`, or where to read it. Required.
-    pub(crate) server: Option<TextOrSecret>,
-    /// The stream's name. Required.
-    pub(crate) stream: Option<String>,
-    /// About how many entries it keeps. Default 1000000.
-    pub(crate) max_len: Option<u64>,
-    /// How long a delivery's repeat adds nothing. Default 7d.
-    pub(crate) remember: Option<Span>,
 }
 
 /// A program of the operator's.

@@ -8,12 +8,11 @@ const NOT_BUILT: &[&str] = &[
     "gateways.*.jwks",
     "notify",
     "sources.*.expect_every",
-    "handlers.*.amqp",
     "handlers.*.kafka",
 ];
 
 /// Kinds of handlers that aren't built yet.
-pub(crate) const HANDLER_KINDS: &[&str] = &["amqp", "kafka"];
+pub(crate) const HANDLER_KINDS: &[&str] = &["kafka"];
 
 /// What to say about a key that is known but not built; `None` for any other key.
 pub(crate) fn reason(path: &[&str], key: &str) -> Option<String> {
@@ -43,10 +42,10 @@ mod tests {
     #[test]
     fn a_pattern_matches_whole_paths_only() {
         assert!(reason(&["server"], "tls").is_some());
-        assert!(reason(&["handlers", "billing"], "amqp").is_some());
+        assert!(reason(&["handlers", "billing"], "kafka").is_some());
         assert!(reason(&[], "notify").is_some());
-        assert!(reason(&["handlers"], "amqp").is_none());
-        assert!(reason(&["handlers", "billing", "http"], "amqp").is_none());
+        assert!(reason(&["handlers"], "kafka").is_none());
+        assert!(reason(&["handlers", "billing", "http"], "kafka").is_none());
         assert!(reason(&["server"], "listen").is_none());
     }
 }

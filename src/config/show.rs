@@ -261,6 +261,14 @@ pub(crate) fn handler(it: &HandlerSettings) -> Table {
             ]);
             table.insert("nats".into(), inner.into());
         }
+        Kind::Amqp(amqp) => {
+            let inner = table_of([
+                ("server", amqp.server.shown().into()),
+                ("exchange", amqp.exchange.as_str().into()),
+                ("routing_key", amqp.routing_key.as_str().into()),
+            ]);
+            table.insert("amqp".into(), inner.into());
+        }
         Kind::Redis(redis) => {
             let inner = table_of([
                 ("server", redis.server.to_string().into()),

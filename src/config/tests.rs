@@ -7,6 +7,7 @@ use super::*;
 use crate::handler::Kind;
 use crate::retry::{Backoff, Limit};
 
+mod brokers;
 mod contract;
 mod gateways;
 mod respond;

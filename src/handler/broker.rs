@@ -3,9 +3,11 @@
 use super::{Context, facts};
 use crate::event::Event;
 
+pub mod amqp;
 pub mod nats;
 pub mod redis;
 
+pub use amqp::{AMQP_NAME_BYTES_MAX, AmqpServer, AmqpSettings};
 pub use nats::{NatsServers, NatsSettings};
 pub use redis::RedisStreamSettings;
 

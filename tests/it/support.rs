@@ -13,6 +13,7 @@ pub mod leash;
 pub mod nats;
 pub mod port;
 pub mod postgres;
+pub mod rabbitmq;
 pub mod raw;
 pub mod redis;
 pub mod sender;

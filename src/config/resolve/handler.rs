@@ -14,6 +14,7 @@ use crate::config::value::{Text, Waits};
 use crate::handler::{ExecSettings, HandlerSettings, HttpSettings, Kind, Pattern};
 use crate::retry::{Backoff, Limit, RetryPolicy};
 
+mod amqp;
 mod control;
 mod lane;
 mod nats;
@@ -143,7 +144,7 @@ fn kind(
     databases: &Databases,
 ) -> Option<Kind> {
     let table = ["handlers", text];
-    let written: Vec<&str> = ["http", "exec", "log", "sql", "nats", "redis"]
+    let written: Vec<&str> = ["http", "exec", "log", "sql", "amqp", "nats", "redis"]
         .into_iter()
         .filter(|kind| desk.is_written(&["handlers", text, kind]))
         .collect();
@@ -166,6 +167,9 @@ fn kind(
     }
     if let Some(sql) = &file.sql {
         return sql::kind(desk, text, sql, databases);
+    }
+    if let Some(written) = &file.amqp {
+        return amqp::kind(desk, text, written);
     }
     if let Some(written) = &file.nats {
         return nats::kind(desk, text, written);

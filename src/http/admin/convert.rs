@@ -269,6 +269,7 @@ impl From<&HandlerSettings> for HandlerItem {
             Kind::Sql(_) => "sql",
             Kind::Redis(_) => "redis",
             Kind::Nats(_) => "nats",
+            Kind::Amqp(_) => "amqp",
         };
         Self {
             name: handler.name.to_string(),

@@ -6,6 +6,7 @@ use super::{LEASE, PATIENCE, STRIPE, stripe};
 use crate::support::daemon::wait_until_settled;
 use crate::support::{Daemon, DaemonPlan, TestDatabase, eventually};
 
+mod queues;
 mod streams;
 mod subjects;
 
@@ -29,14 +30,17 @@ async fn first_failure(db: &TestDatabase) -> String {
     .await
 }
 
-/// Delivers again what was delivered, as if the answer had been lost: nobody knows of it. Gives what was
-/// kept of the broker's answer to the repeat.
-async fn repeat_after_a_lost_answer(db: &TestDatabase, daemon: &mut Daemon) -> String {
+/// Delivers again what was delivered, as if the answer had been lost: nobody knows of it.
+async fn repeat_after_a_lost_answer(db: &TestDatabase, daemon: &mut Daemon) {
     daemon.stop().await;
     db.run("DELETE FROM attempt").await;
     db.run("UPDATE delivery SET state = 'pending', settled_at = NULL, attempts = 0, attempts_before = 0").await;
     daemon.start().await;
     wait_until_settled(db, PATIENCE).await;
+}
+
+/// What was kept of a broker's answer.
+async fn kept_answer(db: &TestDatabase) -> String {
     let response = db.bytes("SELECT response FROM attempt").await;
     String::from_utf8_lossy(&response[0]).into_owned()
 }
@@ -69,15 +73,29 @@ async fn send_through_kills(
     events + kills
 }
 
-/// Says what the broker has of so many events, and fails when it is not each once.
-#[track_caller]
-fn assert_each_once(sent: usize, ids: &[String]) {
+/// What a broker has of the events that were sent.
+#[derive(Debug)]
+struct Counted {
+    lost: usize,
+    twice: usize,
+}
+
+/// Counts by the ids of what the broker has, and says it.
+fn count(sent: usize, ids: &[String]) -> Counted {
     let distinct = ids.iter().collect::<BTreeSet<_>>().len();
+    let counted = Counted { lost: sent - distinct, twice: ids.len() - distinct };
     println!(
         "{sent} events: {} in the broker, {} of them twice, {} lost",
         ids.len(),
-        ids.len() - distinct,
-        sent - distinct
+        counted.twice,
+        counted.lost
     );
-    assert_eq!((ids.len(), distinct), (sent, sent));
+    counted
+}
+
+/// Fails when the broker has not each of so many events once.
+#[track_caller]
+fn assert_each_once(sent: usize, ids: &[String]) {
+    let counted = count(sent, ids);
+    assert_eq!((counted.lost, counted.twice), (0, 0));
 }

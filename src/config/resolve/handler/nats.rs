@@ -1,7 +1,7 @@
 //! A handler that publishes to a NATS subject.
 
 use crate::config::desk::Desk;
-use crate::config::file::FileNats;
+use crate::config::file::broker::FileNats;
 use crate::handler::Kind;
 use crate::handler::broker::{NatsServers, NatsSettings};
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use crate::config::desk::Desk;
-use crate::config::file::FileRedis;
+use crate::config::file::broker::FileRedis;
 use crate::config::value::Text;
 use crate::handler::Kind;
 use crate::handler::broker::RedisStreamSettings;

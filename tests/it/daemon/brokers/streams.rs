@@ -3,7 +3,8 @@
 use std::collections::BTreeMap;
 
 use super::{
-    assert_each_once, first_failure, repeat_after_a_lost_answer, send, send_through_kills,
+    assert_each_once, first_failure, kept_answer, repeat_after_a_lost_answer, send,
+    send_through_kills,
 };
 use crate::both_databases;
 use crate::daemon::{PATIENCE, STRIPE, stripe};
@@ -55,7 +56,8 @@ both_databases!(a_repeat_after_a_lost_answer_adds_nothing, |db| async move {
     let mut daemon = plan(&db, &redis, "").start().await;
     send(&daemon, "evt_1").await;
     wait_until_settled(&db, PATIENCE).await;
-    let told = repeat_after_a_lost_answer(&db, &mut daemon).await;
+    repeat_after_a_lost_answer(&db, &mut daemon).await;
+    let told = kept_answer(&db).await;
     assert!(told.ends_with(", added before"), "{told}");
     assert_eq!(entries(&redis).await.len(), 1);
 });

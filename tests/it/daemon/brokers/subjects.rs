@@ -3,7 +3,8 @@
 use async_nats::jetstream::stream::{Config, StorageType, Stream};
 
 use super::{
-    assert_each_once, first_failure, repeat_after_a_lost_answer, send, send_through_kills,
+    assert_each_once, first_failure, kept_answer, repeat_after_a_lost_answer, send,
+    send_through_kills,
 };
 use crate::both_databases;
 use crate::daemon::{PATIENCE, STRIPE, stripe};
@@ -74,7 +75,8 @@ both_databases!(a_repeat_after_a_lost_answer_is_known_by_the_stream, |db| async 
     let mut daemon = plan(&db, &nats, "").start().await;
     send(&daemon, "evt_1").await;
     wait_until_settled(&db, PATIENCE).await;
-    let told = repeat_after_a_lost_answer(&db, &mut daemon).await;
+    repeat_after_a_lost_answer(&db, &mut daemon).await;
+    let told = kept_answer(&db).await;
     assert_eq!(told, "events 1, there before");
     assert_eq!(all(&nats, "webhook-id").await.len(), 1);
 });
