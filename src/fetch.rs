@@ -3,7 +3,8 @@
 //!
 //! Over https only, from public addresses only, without redirects, without a proxy, no more than
 //! [`ANSWER_BYTES_MAX`], within [`TIMEOUT`]. Which hosts is the caller's to check, by
-//! [`crate::verify::host::allowed`].
+//! [`crate::verify::host::allowed`]. What an operator's own URL names may be private, and is as bounded
+//! ([`Fetcher::of_operator`]).
 
 use std::error::Error as _;
 use std::sync::Arc;
@@ -84,6 +85,19 @@ impl Fetcher {
     #[must_use]
     pub fn new() -> Self {
         Self::of(Self::guarded(), true)
+    }
+
+    /// One for a URL that an operator wrote: its host may have a private address. Plain HTTP is for the
+    /// config to refuse where it isn't this machine's.
+    #[must_use]
+    pub fn of_operator(url: &Url) -> Self {
+        let client = Self::builder();
+        let client = match url.scheme() {
+            // Without TLS no certificates are needed, and a small container may have none to load.
+            "http" => client.tls_certs_only([]),
+            _ => client.https_only(true),
+        };
+        Self::of(client, false)
     }
 
     fn of(client: reqwest::ClientBuilder, public_only: bool) -> Self {

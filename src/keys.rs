@@ -1,4 +1,5 @@
-//! Gets the public keys that providers publish, when a request needs one that isn't here.
+//! Gets the public keys that providers, and issuers of tokens, publish, when a request needs one that
+//! isn't here.
 //!
 //! One fetch serves all requests that wait for it, and goes on when they stop waiting: each waits for
 //! at most [`WAIT`], and is then answered so that it comes again. Requests that find their key here
@@ -13,6 +14,7 @@ use chrono::{DateTime, Utc};
 use entity::Name;
 use tokio::runtime::Handle;
 use tokio::sync::watch;
+use tracing::field::{DisplayValue, display};
 use tracing::{info, warn};
 
 use crate::fetch::{Answer, FetchError, Fetcher};
@@ -38,6 +40,25 @@ pub struct Keys {
     metrics: Metrics,
     runtime: Handle,
     flights: Arc<Mutex<Flights>>,
+}
+
+/// Whose requests need a key: a label of its figures, and a field of its lines in the log.
+#[derive(Debug, Clone)]
+pub enum Asker {
+    /// A source's, from its provider.
+    Source(Name),
+    /// A gateway's, from the issuer of its clients' tokens.
+    Gateway(Name),
+}
+
+impl Asker {
+    /// The names of a source and of a gateway, one of which it is, as fields of the log.
+    fn fields(&self) -> (Option<DisplayValue<&Name>>, Option<DisplayValue<&Name>>) {
+        match self {
+            Self::Source(name) => (Some(display(name)), None),
+            Self::Gateway(name) => (None, Some(display(name))),
+        }
+    }
 }
 
 /// The fetches that run, by what they fetch; each ends its channel when it is over.
@@ -72,9 +93,16 @@ impl Keys {
     /// had. Dropping the future only gives the waiting up.
     pub async fn see_to(&self, source: &Source, received: &Received) {
         let now = received.arrived_at;
-        let Some(wanted) = source.key_wanted(received, now) else { return };
+        if let Some(wanted) = source.key_wanted(received, now) {
+            self.see_to_key(Asker::Source(source.name().clone()), wanted, now).await;
+        }
+    }
+
+    /// Sees to it that a key is here which a request of `now` needs, as far as that can be had. Dropping
+    /// the future only gives the waiting up.
+    pub async fn see_to_key(&self, asker: Asker, wanted: KeyWanted, now: DateTime<Utc>) {
         let urgent = wanted.is_urgent();
-        let Some(mut landed) = self.fetch(source.name(), wanted, now) else { return };
+        let Some(mut landed) = self.fetch(asker, wanted, now) else { return };
         if urgent {
             // An error is what we wait for: the channel ends with the fetch.
             drop(tokio::time::timeout(WAIT, landed.changed()).await);
@@ -84,7 +112,7 @@ impl Keys {
     /// Joins the fetch of this key or begins one; `None` when it can't be asked for now.
     fn fetch(
         &self,
-        source: &Name,
+        asker: Asker,
         wanted: KeyWanted,
         now: DateTime<Utc>,
     ) -> Option<watch::Receiver<()>> {
@@ -99,50 +127,69 @@ impl Keys {
         let (waiting, landed) = watch::channel(());
         flights.insert(same_as.clone(), waiting);
         let landing = Landing { flights: Arc::clone(&self.flights), same_as };
-        let (keys, source) = (self.clone(), source.clone());
+        let keys = self.clone();
         self.runtime.spawn(async move {
-            keys.run(&source, &wanted).await;
+            keys.run(&asker, &wanted).await;
             drop(landing);
         });
         Some(landed)
     }
 
-    async fn run(&self, source: &Name, wanted: &KeyWanted) {
+    async fn run(&self, asker: &Asker, wanted: &KeyWanted) {
         let answer = self.fetcher.ask(wanted.url(), wanted.body()).await;
-        let outcome = self.outcome(source, wanted, answer);
-        self.metrics.key_fetched(source, outcome);
+        let outcome = self.outcome(asker, wanted, answer);
+        match asker {
+            Asker::Source(name) => self.metrics.key_fetched(name, outcome),
+            Asker::Gateway(name) => self.metrics.issuer_key_fetched(name, outcome),
+        }
     }
 
     fn outcome(
         &self,
-        source: &Name,
+        asker: &Asker,
         wanted: &KeyWanted,
         answer: Result<Answer, FetchError>,
     ) -> &'static str {
         let now = Utc::now();
         let host = wanted.url().host_str().unwrap_or_default();
+        let (source, gateway) = asker.fields();
         match answer {
             Ok(answer) => match wanted.accept(&answer.body, answer.max_age, &self.roots, now) {
                 Ok(()) => {
-                    info!(source.name = %source, server.address = host, "fetched a key of {host}");
+                    info!(
+                        source.name = source,
+                        gateway,
+                        server.address = host,
+                        "fetched a key of {host}"
+                    );
                     "fetched"
                 }
                 Err(why) => {
                     if wanted.is_named_by_request() {
                         wanted.refused(now);
                     }
-                    warn!(source.name = %source, server.address = host, "{host}: {why}");
+                    warn!(source.name = source, gateway, server.address = host, "{host}: {why}");
                     "unusable"
                 }
             },
             // It says that there is none. Anything else may be our fault, or pass.
             Err(error) if matches!(error.status(), Some(404 | 410)) => {
                 wanted.refused(now);
-                info!(source.name = %source, server.address = host, "{host} has no such key");
+                info!(
+                    source.name = source,
+                    gateway,
+                    server.address = host,
+                    "{host} has no such key"
+                );
                 "absent"
             }
             Err(error) => {
-                warn!(source.name = %source, server.address = host, "a key could not be fetched: {error}");
+                warn!(
+                    source.name = source,
+                    gateway,
+                    server.address = host,
+                    "a key could not be fetched: {error}"
+                );
                 "failed"
             }
         }

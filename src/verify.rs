@@ -38,6 +38,7 @@ pub(crate) mod signed;
 pub(crate) mod token;
 
 pub use diagnose::{Cause, Diagnosis, Effort, Step};
+pub use jwt::{Bearer, BearerAlgorithm, BearerFault, BearerSettings, ClaimPlace, Principal};
 pub use keyring::{KeyWanted, Roots};
 pub use rejection::{Code, Rejection};
 pub use scheme::Integrity;

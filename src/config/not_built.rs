@@ -5,7 +5,6 @@ const NOT_BUILT: &[&str] = &[
     "server.tls",
     "database.spool",
     "telemetry.otlp",
-    "gateways.*.jwks",
     "notify",
     "sources.*.expect_every",
     "handlers.*.kafka",

@@ -7,10 +7,9 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use actix_web::http::header::{CONTENT_TYPE, HeaderMap};
+use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, web};
 use entity::Name;
-use sha2::{Digest, Sha256};
 use tokio::runtime::Handle;
 use tokio_util::task::TaskTracker;
 use url::Url;
@@ -29,9 +28,12 @@ mod answer;
 mod headers;
 mod protected;
 mod relay;
+mod scope;
 mod tunnel;
 mod upstream;
 
+use scope::Scope;
+pub use scope::ScopeSettings;
 use upstream::Upstream;
 
 /// One `[gateways.*]`.
@@ -47,8 +49,8 @@ pub struct GatewaySettings {
     pub methods: Vec<String>,
     /// Whether a protected method without a key is refused; else it is passed on unguarded.
     pub key_required: bool,
-    /// The header that says whose key it is, in lower case.
-    pub scope_header: String,
+    /// What says whose key it is.
+    pub scope: ScopeSettings,
     /// The largest body of a protected request, in bytes.
     pub max_body: usize,
     /// For the whole answer of a protected request, or for the head and each piece of another.
@@ -76,6 +78,7 @@ pub(super) struct Gateway {
     settings: GatewaySettings,
     rules: Arc<Rules>,
     engine: Engine,
+    scope: Scope,
     upstream: Arc<Upstream>,
     runtime: Handle,
     tracker: TaskTracker,
@@ -102,6 +105,7 @@ impl Gateways {
             gateways.push(Gateway {
                 rules: Arc::new(settings.rules.clone()),
                 engine,
+                scope: Scope::new(&settings.name, &settings.scope, metrics),
                 upstream: Arc::new(upstream),
                 runtime: Handle::current(),
                 tracker: tracker.clone(),
@@ -148,11 +152,10 @@ impl Gateway {
             let detail = "a request of a protected method can't become a WebSocket: ask by GET";
             return Problem::new(501, "upgrade_not_supported", detail).holding(Some(payload));
         }
-        let outward =
-            match headers::outward(request, &state.trusted_proxies, &self.settings.scope_header) {
-                Ok(outward) => outward,
-                Err(problem) => return problem.holding(Some(payload)),
-            };
+        let outward = match headers::outward(request, &state.trusted_proxies, self.scope.header()) {
+            Ok(outward) => outward,
+            Err(problem) => return problem.holding(Some(payload)),
+        };
         let Some(url) = self.upstream.url(request) else {
             let detail = "write the path without `.` and `..` and with its characters escaped";
             return Problem::new(400, "path_ambiguous", detail).holding(Some(payload));
@@ -165,7 +168,7 @@ impl Gateway {
         if !is_protected {
             return self.relay(request, payload, head).await;
         }
-        let id = match self.key_of(request, state) {
+        let id = match self.key_of(request, state).await {
             Ok(Some(id)) => id,
             Ok(None) => return self.relay(request, payload, head).await,
             Err(refusal) => {
@@ -202,42 +205,17 @@ impl Gateway {
     }
 
     /// Which key a protected request has; `None` when it needs none and has none.
-    fn key_of(&self, request: &HttpRequest, state: &PublicState) -> Result<Option<KeyId>, Refusal> {
+    async fn key_of(
+        &self,
+        request: &HttpRequest,
+        state: &PublicState,
+    ) -> Result<Option<KeyId>, Refusal> {
         let lines = request.headers().get_all("idempotency-key").map(|line| line.as_bytes());
         let Some(key) = key::parse(lines)? else {
             return if self.settings.key_required { Err(Refusal::Missing) } else { Ok(None) };
         };
-        let header = self.settings.scope_header.as_str();
-        if !CREDENTIAL_HEADERS.contains(&header)
-            && !headers::is_from_trusted(request, &state.trusted_proxies)
-        {
-            let why = format!("`{header}` is believed only from trusted proxies");
-            return Err(Refusal::NoScope(why));
-        }
-        let scope = scope(self.settings.name.as_str(), header, request.headers())?;
-        Ok(Some(KeyId { scope, key }))
+        Ok(Some(KeyId { scope: self.scope.of(request, state).await?, key }))
     }
-}
-
-/// The gateway's name and a hash of the principal: two gateways, and two principals, share no keys.
-fn scope(gateway: &str, header: &str, headers: &HeaderMap) -> Result<String, Refusal> {
-    let mut lines = headers.get_all(header);
-    let value = match (lines.next(), lines.next()) {
-        (Some(value), None) if !value.as_bytes().trim_ascii().is_empty() => value,
-        (None | Some(_), None) => {
-            return Err(Refusal::NoScope(format!("send the header `{header}`")));
-        }
-        (_, Some(_)) => {
-            return Err(Refusal::NoScope(format!("the header `{header}` stands more than once")));
-        }
-    };
-    let mut hash = Sha256::new();
-    for part in [&b"hookonce-scope-1"[..], gateway.as_bytes(), header.as_bytes()] {
-        hash.update((part.len() as u64).to_be_bytes());
-        hash.update(part);
-    }
-    hash.update(value.as_bytes().trim_ascii());
-    Ok(format!("{gateway}:{}", hex::encode(hash.finalize())))
 }
 
 #[cfg(test)]

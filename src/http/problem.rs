@@ -219,8 +219,8 @@ impl Problem {
         if let Some(allow) = &self.allow {
             response.insert_header((ALLOW, allow.as_str()));
         }
-        if self.status == 401 && self.code == "token" {
-            response.insert_header((WWW_AUTHENTICATE, "Bearer"));
+        if let Some(challenge) = challenge(self.code) {
+            response.insert_header((WWW_AUTHENTICATE, challenge));
         }
         if payload.is_some() {
             response.force_close();
@@ -264,6 +264,15 @@ impl From<StoreError> for Problem {
             }
         }
         Self::store(&error)
+    }
+}
+
+/// What a 401 asks for (RFC 6750).
+fn challenge(code: &str) -> Option<&'static str> {
+    match code {
+        "token" | "token_missing" => Some("Bearer"),
+        "token_invalid" | "token_expired" => Some("Bearer error=\"invalid_token\""),
+        _ => None,
     }
 }
 

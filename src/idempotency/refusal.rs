@@ -9,6 +9,14 @@ pub enum Refusal {
     Invalid(String),
     /// Whose key it is can't be told.
     NoScope(String),
+    /// A token has to say whose key it is, and there is none.
+    NoToken,
+    /// The token is none that counts.
+    BadToken(String),
+    /// The token is over.
+    ExpiredToken(String),
+    /// The key by which the token would be verified can't be had.
+    NoIssuerKey,
     /// The key came before with another request.
     Reused,
     /// It is being run.
@@ -29,6 +37,10 @@ impl Refusal {
             Self::Missing => "idempotency_key_missing",
             Self::Invalid(_) => "idempotency_key_invalid",
             Self::NoScope(_) => "idempotency_scope_missing",
+            Self::NoToken => "token_missing",
+            Self::BadToken(_) => "token_invalid",
+            Self::ExpiredToken(_) => "token_expired",
+            Self::NoIssuerKey => "key_unavailable",
             Self::Reused => "idempotency_key_reused",
             Self::InProgress => "idempotency_in_progress",
             Self::Uncertain => "idempotency_outcome_uncertain",
@@ -42,9 +54,10 @@ impl Refusal {
     pub fn status(&self) -> u16 {
         match self {
             Self::Missing | Self::Invalid(_) | Self::NoScope(_) => 400,
+            Self::NoToken | Self::BadToken(_) | Self::ExpiredToken(_) => 401,
             Self::Reused => 422,
             Self::InProgress | Self::Uncertain | Self::NotStored(_) => 409,
-            Self::Unavailable => 503,
+            Self::Unavailable | Self::NoIssuerKey => 503,
         }
     }
 
@@ -54,6 +67,7 @@ impl Refusal {
         match self {
             Self::InProgress => Some(1),
             Self::Unavailable => Some(2),
+            Self::NoIssuerKey => Some(5),
             _ => None,
         }
     }
@@ -69,6 +83,16 @@ impl Refusal {
                 "the Idempotency-Key can't be used: {why}; send one line of 1 to 255 visible ASCII characters, such as a UUID"
             ),
             Self::NoScope(why) => format!("whose Idempotency-Key it is can't be told: {why}"),
+            Self::NoToken => {
+                "whose Idempotency-Key it is can't be told: send a token, as `Authorization: Bearer …`".to_owned()
+            }
+            Self::BadToken(why) => format!("whose Idempotency-Key it is can't be told: {why}"),
+            Self::ExpiredToken(why) => format!(
+                "whose Idempotency-Key it is can't be told: {why}; try again with a fresh token and the same key"
+            ),
+            Self::NoIssuerKey => {
+                "the token can't be verified now, since its issuer's keys can't be had, and the request was not run; try again with the same key".to_owned()
+            }
             Self::Reused => {
                 "this Idempotency-Key came before with another request; use a fresh key for another request".to_owned()
             }

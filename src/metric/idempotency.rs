@@ -17,4 +17,10 @@ impl Metrics {
         let labels = [("gateway", gateway.as_str()), ("outcome", outcome)];
         self.counter(names::IDEMPOTENCY_CACHE, &labels).increment(1);
     }
+
+    /// Counts a fetch of the keys of a gateway's issuer: `fetched`, `absent`, `unusable` or `failed`.
+    pub fn issuer_key_fetched(&self, gateway: &Name, outcome: &'static str) {
+        let labels = [("gateway", gateway.as_str()), ("outcome", outcome)];
+        self.counter(names::ISSUER_KEY_FETCHES, &labels).increment(1);
+    }
 }

@@ -12,6 +12,8 @@ pub const REPLAYS_SUSPECTED: &str = "hookonce_replays_suspected_total";
 pub const VERIFIED: &str = "hookonce_verified_total";
 /// Fetches of providers' public keys by source and outcome.
 pub const KEY_FETCHES: &str = "hookonce_key_fetches_total";
+/// Fetches of the keys of gateways' issuers by gateway and outcome.
+pub const ISSUER_KEY_FETCHES: &str = "hookonce_issuer_key_fetches_total";
 /// When a source last had a request accepted.
 pub const SOURCE_LAST_ACCEPTED: &str = "hookonce_source_last_accepted_timestamp_seconds";
 /// From the request's head to its answer.
@@ -92,6 +94,12 @@ pub(super) const DESCRIPTIONS: &[(&str, Kind, Option<Unit>, &str)] = &[
     ),
     (VERIFIED, Kind::Counter, None, "Verified requests, by the position of the secret."),
     (KEY_FETCHES, Kind::Counter, None, "Fetches of providers' public keys, by outcome."),
+    (
+        ISSUER_KEY_FETCHES,
+        Kind::Counter,
+        None,
+        "Fetches of the public keys of gateways' issuers of tokens, by outcome.",
+    ),
     (
         SOURCE_LAST_ACCEPTED,
         Kind::Gauge,

@@ -29,6 +29,7 @@ fn every_figure_of_the_contract_can_be_fed_and_has_a_help_line() {
     metrics.intake_unknown();
     metrics.verified(&source, Some(1));
     metrics.key_fetched(&source, "fetched");
+    metrics.issuer_key_fetched(&handler, "failed");
     metrics.commit(Duration::from_millis(3), 17);
     metrics.delivery(&handler, TryOutcome::Retry, Duration::from_secs(1));
     metrics.backlog(&handler, Backlog { pending: 3, oldest: Duration::from_secs(9), dead: 1 });
@@ -57,6 +58,7 @@ fn every_figure_of_the_contract_can_be_fed_and_has_a_help_line() {
         r#"hookonce_intake_total{source="",outcome="unknown_source"} 1"#,
         r#"hookonce_verified_total{source="stripe",secret="1"} 1"#,
         r#"hookonce_key_fetches_total{source="stripe",outcome="fetched"} 1"#,
+        r#"hookonce_issuer_key_fetches_total{gateway="billing",outcome="failed"} 1"#,
         r#"hookonce_commit_batch_rows_bucket{le="16"} 0"#,
         r#"hookonce_commit_batch_rows_bucket{le="32"} 1"#,
         r#"hookonce_commit_seconds_bucket{le="0.005"} 1"#,

@@ -24,7 +24,7 @@ pub(crate) fn private_key(algorithm: PublicAlgorithm) -> Result<String, String> 
             let scheme = &signature::ECDSA_P256_SHA256_ASN1_SIGNING;
             EcdsaKeyPair::generate_pkcs8(scheme, &chance).map_err(failed)?.as_ref().to_vec()
         }
-        PublicAlgorithm::RsaSha1 | PublicAlgorithm::RsaSha256 => {
+        PublicAlgorithm::RsaSha1 | PublicAlgorithm::RsaSha256 | PublicAlgorithm::RsaPssSha256 => {
             let pair = RsaKeyPair::generate(KeySize::Rsa2048).map_err(failed)?;
             let der: Pkcs8V1Der<'_> = pair.as_der().map_err(failed)?;
             der.as_ref().to_vec()
@@ -50,9 +50,12 @@ mod tests {
 
     #[test]
     fn a_key_that_was_made_signs_and_verifies() {
-        for algorithm in
-            [PublicAlgorithm::Ed25519, PublicAlgorithm::EcdsaP256, PublicAlgorithm::RsaSha256]
-        {
+        for algorithm in [
+            PublicAlgorithm::Ed25519,
+            PublicAlgorithm::EcdsaP256,
+            PublicAlgorithm::RsaSha256,
+            PublicAlgorithm::RsaPssSha256,
+        ] {
             let pem = private_key(algorithm).expect("a key");
             let key = PublicKey::from_pem(algorithm, &pem).expect("can be read");
             let signature = key.sign(b"content").expect("signed");

@@ -21,11 +21,13 @@ use super::{Claims, Integrity, Proof};
 use crate::received::Received;
 use crate::secret::Secret;
 
+mod bearer;
 mod compact;
 mod expected;
 mod sign;
 mod url;
 
+pub use bearer::{Bearer, BearerAlgorithm, BearerFault, BearerSettings, ClaimPlace, Principal};
 use compact::{Object, Token};
 pub(crate) use expected::{Expected, UrlDigests};
 

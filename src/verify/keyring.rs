@@ -116,7 +116,28 @@ impl Fetched {
         now: DateTime<Utc>,
     ) -> Result<Vec<PublicKey>, Rejection> {
         let (name, _) = self.named(received, kid)?;
-        match self.ring.find(&name, kid, algorithm, now) {
+        self.kept(&name, kid, algorithm, now)
+    }
+
+    /// The keys of the one place where they all are, by which a token is judged, any of which may be
+    /// right. Never empty.
+    pub(crate) fn published(
+        &self,
+        kid: Option<&str>,
+        algorithm: PublicAlgorithm,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<PublicKey>, Rejection> {
+        self.kept("", kid, algorithm, now)
+    }
+
+    fn kept(
+        &self,
+        name: &str,
+        kid: Option<&str>,
+        algorithm: PublicAlgorithm,
+        now: DateTime<Utc>,
+    ) -> Result<Vec<PublicKey>, Rejection> {
+        match self.ring.find(name, kid, algorithm, now) {
             Found::Keys { keys, .. } => Ok(keys),
             Found::None => {
                 Err(Rejection::new(Code::SignatureMismatch, "the provider has no such key now"))
@@ -137,6 +158,32 @@ impl Fetched {
         now: DateTime<Utc>,
     ) -> Option<KeyWanted> {
         let (name, url) = self.named(received, kid).ok()?;
+        self.want(name, url, kid, algorithm, now)
+    }
+
+    /// What to fetch of the one place where all keys are; `None` when nothing is to be.
+    pub(crate) fn wanted_of_published(
+        &self,
+        kid: Option<&str>,
+        algorithm: PublicAlgorithm,
+        now: DateTime<Utc>,
+    ) -> Option<KeyWanted> {
+        match &*self.place {
+            KeyPlace::Set { url, .. } | KeyPlace::Pem { url, .. } => {
+                self.want(String::new(), url.clone(), kid, algorithm, now)
+            }
+            KeyPlace::ById { .. } | KeyPlace::Certificate { .. } => None,
+        }
+    }
+
+    fn want(
+        &self,
+        name: String,
+        url: Url,
+        kid: Option<&str>,
+        algorithm: PublicAlgorithm,
+        now: DateTime<Utc>,
+    ) -> Option<KeyWanted> {
         let urgent = match self.ring.find(&name, kid, algorithm, now) {
             Found::Keys { due: false, .. } | Found::None => return None,
             Found::Keys { due: true, .. } => false,
@@ -234,7 +281,7 @@ impl KeyWanted {
     /// them is proven, and must not make us hammer the provider.
     #[must_use]
     pub fn begin(&self, now: DateTime<Utc>) -> bool {
-        self.fetched.ring.begin(&self.name, now)
+        self.fetched.ring.begin(&self.name, self.urgent, now)
     }
 
     /// Takes the provider's answer of `now`, which itself says that it is good for `max_age`. Fails,

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use aws_lc_rs::rand::SystemRandom;
 use aws_lc_rs::signature::{
-    self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, ParsedPublicKey, RsaKeyPair,
+    self, EcdsaKeyPair, Ed25519KeyPair, KeyPair as _, ParsedPublicKey, RsaEncoding, RsaKeyPair,
     VerificationAlgorithm,
 };
 use rustls_pki_types::pem::PemObject;
@@ -26,6 +26,8 @@ pub(crate) enum PublicAlgorithm {
     RsaSha1,
     /// PKCS #1 v1.5 over SHA-256.
     RsaSha256,
+    /// PSS over SHA-256.
+    RsaPssSha256,
 }
 
 /// A public key, and its private one where the operator gave that: a source of tests, for which
@@ -57,6 +59,7 @@ impl PublicAlgorithm {
             Self::EcdsaP256Fixed => &signature::ECDSA_P256_SHA256_FIXED,
             Self::RsaSha1 => &signature::RSA_PKCS1_2048_8192_SHA1_FOR_LEGACY_USE_ONLY,
             Self::RsaSha256 => &signature::RSA_PKCS1_2048_8192_SHA256,
+            Self::RsaPssSha256 => &signature::RSA_PSS_2048_8192_SHA256,
         }
     }
 
@@ -67,6 +70,7 @@ impl PublicAlgorithm {
             Self::EcdsaP256 | Self::EcdsaP256Fixed => "ECDSA-P256-SHA256",
             Self::RsaSha1 => "RSA-SHA1",
             Self::RsaSha256 => "RSA-SHA256",
+            Self::RsaPssSha256 => "RSA-PSS-SHA256",
         }
     }
 
@@ -74,7 +78,7 @@ impl PublicAlgorithm {
     pub(crate) const fn length(self) -> Option<usize> {
         match self {
             Self::Ed25519 | Self::EcdsaP256Fixed => Some(64),
-            Self::EcdsaP256 | Self::RsaSha1 | Self::RsaSha256 => None,
+            Self::EcdsaP256 | Self::RsaSha1 | Self::RsaSha256 | Self::RsaPssSha256 => None,
         }
     }
 }
@@ -132,7 +136,9 @@ impl PublicKey {
                 let scheme = &signature::ECDSA_P256_SHA256_FIXED_SIGNING;
                 Pair::Ecdsa(EcdsaKeyPair::from_pkcs8(scheme, der).map_err(unfit)?)
             }
-            PublicAlgorithm::RsaSha1 | PublicAlgorithm::RsaSha256 => {
+            PublicAlgorithm::RsaSha1
+            | PublicAlgorithm::RsaSha256
+            | PublicAlgorithm::RsaPssSha256 => {
                 Pair::Rsa(RsaKeyPair::from_pkcs8(der).map_err(unfit)?)
             }
         };
@@ -175,15 +181,14 @@ impl PublicKey {
                 Ok(signature.as_ref().to_vec())
             }
             (Pair::Rsa(pair), PublicAlgorithm::RsaSha1) => rsa_sha1(pair, content),
-            (Pair::Rsa(pair), _) => {
+            (Pair::Rsa(pair), algorithm) => {
+                let padding: &dyn RsaEncoding = match algorithm {
+                    PublicAlgorithm::RsaPssSha256 => &signature::RSA_PSS_SHA256,
+                    _ => &signature::RSA_PKCS1_SHA256,
+                };
                 let mut signature = vec![0; pair.public_modulus_len()];
-                pair.sign(
-                    &signature::RSA_PKCS1_SHA256,
-                    &SystemRandom::new(),
-                    content,
-                    &mut signature,
-                )
-                .map_err(failed)?;
+                pair.sign(padding, &SystemRandom::new(), content, &mut signature)
+                    .map_err(failed)?;
                 Ok(signature)
             }
         }

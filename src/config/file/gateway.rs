@@ -19,8 +19,17 @@ pub(crate) struct FileGateway {
     pub(crate) methods: Option<Names>,
     /// Whether a protected request without a key is refused. Default required.
     pub(crate) key: Option<FileKey>,
-    /// Whose key it is: `header:` and a name. Default header:authorization.
+    /// Whose key it is: `header:` and a name, or `claim:` and a claim of the bearer token (a name, or a
+    /// JSON pointer), which is verified first. Default header:authorization.
     pub(crate) scope: Option<String>,
+    /// Where the issuer of the tokens publishes its keys, over https. Required with `claim:`.
+    pub(crate) jwks: Option<Text<Url>>,
+    /// The issuers (`iss`), one of which a token must name. Default any that signs by these keys.
+    pub(crate) issuer: Option<Names>,
+    /// The audiences (`aud`), one of which a token must name. Default any.
+    pub(crate) audience: Option<Names>,
+    /// The algorithms that a token may be signed by. Default RS256, PS256, ES256 and EdDSA, which are all.
+    pub(crate) algorithms: Option<Names>,
     /// From the first request with a key until it means nothing again. Default 24h.
     pub(crate) ttl: Option<Span>,
     /// How long a run is held for alive without a sign of life. Default 60s.

@@ -9,9 +9,11 @@ use crate::config::file::gateway::{FileGateway, FileKey, FileOnUnknown};
 use crate::config::secrets::TextOrSecret;
 use crate::config::value::{Bytes, Names, Text};
 use crate::http::ServerSettings;
-use crate::http::gateway::{CREDENTIAL_HEADERS, GatewaySettings, is_below};
+use crate::http::gateway::{GatewaySettings, is_below};
 use crate::idempotency::policy::NEVER_KEPT;
 use crate::idempotency::{Compare, OnUnknown, RedisAddress, Rules};
+
+mod scope;
 
 const TIMEOUT: Duration = Duration::from_secs(30);
 /// A lease is renewed every third of it, and a renewal needs a round trip to the database.
@@ -33,7 +35,7 @@ pub(crate) fn settings(
     let path = path(desk, text, file.path.as_deref());
     let upstream = upstream(desk, text, file, server);
     let methods = methods(desk, text, file.methods.as_ref());
-    let scope_header = scope(desk, text, file.scope.as_deref(), server);
+    let scope = scope::settings(desk, text, file, server);
     let span = |span: Option<Text<Duration>>, usual| span.map_or(usual, |Text(span)| span);
     let lease = desk.at_least(&at("lease"), span(file.lease, Duration::from_secs(60)), LEASE_MIN);
     let ttl = span(file.ttl, Duration::from_secs(24 * 3600));
@@ -88,7 +90,7 @@ pub(crate) fn settings(
         upstream: upstream?,
         methods,
         key_required: matches!(file.key.unwrap_or(FileKey::Required), FileKey::Required),
-        scope_header: scope_header?,
+        scope: scope?,
         max_body,
         timeout,
         compare,
@@ -190,42 +192,6 @@ fn methods(desk: &mut Desk<'_>, text: &str, written: Option<&Names>) -> Vec<Stri
         }
     }
     methods.clone()
-}
-
-fn scope(
-    desk: &mut Desk<'_>,
-    text: &str,
-    written: Option<&str>,
-    server: &ServerSettings,
-) -> Option<String> {
-    let at = ["gateways", text, "scope"];
-    let written = written.unwrap_or("header:authorization");
-    if written.starts_with("claim:") {
-        desk.fault(&at, "`claim:` is not built yet: use `header:` and a name");
-        return None;
-    }
-    let header = written.strip_prefix("header:").map(str::to_ascii_lowercase);
-    let token = |header: &String| {
-        !header.is_empty()
-            && header.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'-' | b'_'))
-    };
-    let Some(header) = header.filter(token) else {
-        desk.fault(
-            &at,
-            "`scope` is `header:` and a header's name, such as \"header:authorization\"",
-        );
-        return None;
-    };
-    if !CREDENTIAL_HEADERS.contains(&header.as_str()) && server.trusted_proxies.is_empty() {
-        desk.fault(
-            &at,
-            format!(
-                "anybody can send `{header}` and read another's answers: it is believed from server.trusted_proxies only, and there are none; or use a credential: {}",
-                CREDENTIAL_HEADERS.join(", ")
-            ),
-        );
-    }
-    Some(header)
 }
 
 fn compare(desk: &mut Desk<'_>, text: &str, written: Option<&Names>) -> Compare {

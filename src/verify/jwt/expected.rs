@@ -63,21 +63,7 @@ impl UrlDigests {
 impl Expected {
     /// Compares what a verified token claims, but for its times.
     pub(super) fn check(&self, claims: &Object, received: &Received) -> Result<(), Rejection> {
-        let mismatch = |detail: String| Err(Rejection::new(Code::SignatureMismatch, detail));
-        let is_one = |wanted: &[String], text: &str| wanted.iter().any(|it| it == text);
-        if !self.iss.is_empty() && !claims.text("iss").is_some_and(|iss| is_one(&self.iss, iss)) {
-            return mismatch(format!("the token's issuer (iss) is not {}", self.iss.join(" or ")));
-        }
-        let named = match claims.0.get("aud") {
-            Some(Value::String(one)) => is_one(&self.aud, one),
-            Some(Value::Array(several)) => {
-                several.iter().filter_map(Value::as_str).any(|one| is_one(&self.aud, one))
-            }
-            _ => false,
-        };
-        if !self.aud.is_empty() && !named {
-            return mismatch(format!("the token is not for (aud) {}", self.aud.join(" or ")));
-        }
+        self.check_parties(claims)?;
         for (name, wanted) in &self.claims {
             let same = match claims.0.get(name) {
                 Some(Value::String(text)) => text == wanted,
@@ -98,6 +84,25 @@ impl Expected {
                     "the token's claim `{claim}` is not the hash of this request's URL: is `public_url` the registered one?"
                 ));
             }
+        }
+        Ok(())
+    }
+
+    /// Compares who issued a verified token, and for whom.
+    pub(super) fn check_parties(&self, claims: &Object) -> Result<(), Rejection> {
+        let is_one = |wanted: &[String], text: &str| wanted.iter().any(|it| it == text);
+        if !self.iss.is_empty() && !claims.text("iss").is_some_and(|iss| is_one(&self.iss, iss)) {
+            return mismatch(format!("the token's issuer (iss) is not {}", self.iss.join(" or ")));
+        }
+        let named = match claims.0.get("aud") {
+            Some(Value::String(one)) => is_one(&self.aud, one),
+            Some(Value::Array(several)) => {
+                several.iter().filter_map(Value::as_str).any(|one| is_one(&self.aud, one))
+            }
+            _ => false,
+        };
+        if !self.aud.is_empty() && !named {
+            return mismatch(format!("the token is not for (aud) {}", self.aud.join(" or ")));
         }
         Ok(())
     }
@@ -137,6 +142,10 @@ impl Expected {
         }
         Ok(())
     }
+}
+
+fn mismatch(detail: String) -> Result<(), Rejection> {
+    Err(Rejection::new(Code::SignatureMismatch, detail))
 }
 
 fn seconds(duration: Duration) -> i64 {

@@ -29,19 +29,23 @@ pub(super) fn set(
         _ => true,
     };
     let stored: Vec<Stored> =
-        keys.into_iter().filter_map(|jwk| read(jwk, algorithms)).filter(mine).collect();
+        keys.into_iter().flat_map(|jwk| read(jwk, algorithms)).filter(mine).collect();
     if stored.is_empty() {
-        return Err("the answer holds no key of the kind that this source needs".to_owned());
+        return Err("the answer holds no key of the kind that is needed".to_owned());
     }
     Ok(stored)
 }
 
-fn read(jwk: &Value, algorithms: &[PublicAlgorithm]) -> Option<Stored> {
+/// A key, once for each algorithm that it may be used with: one that names none may fit several.
+fn read(jwk: &Value, algorithms: &[PublicAlgorithm]) -> Vec<Stored> {
     let text = |name: &str| jwk.get(name).and_then(Value::as_str);
     if text("use").is_some_and(|word| word != "sig") {
-        return None;
+        return Vec::new();
     }
-    let (algorithm, der) = algorithms.iter().find_map(|algorithm| {
+    // Plaid's word for when a key is no longer used.
+    let until = jwk.get("expired_at").and_then(Value::as_i64);
+    let until = until.and_then(|seconds| DateTime::<Utc>::from_timestamp(seconds, 0));
+    let of = |algorithm: &PublicAlgorithm| {
         let (kty, crv, alg) = words(*algorithm);
         let fits = text("kty") == Some(kty)
             && crv.is_none_or(|crv| text("crv") == Some(crv))
@@ -52,13 +56,12 @@ fn read(jwk: &Value, algorithms: &[PublicAlgorithm]) -> Option<Stored> {
             "OKP" => number("x"),
             _ => Some(rsa(&number("n")?, &number("e")?)),
         };
-        if fits { Some((*algorithm, der()?)) } else { None }
-    })?;
-    let key = PublicKey::from_der(algorithm, &der).ok()?;
-    // Plaid's word for when a key is no longer used.
-    let until = jwk.get("expired_at").and_then(Value::as_i64);
-    let until = until.and_then(|seconds| DateTime::<Utc>::from_timestamp(seconds, 0));
-    Some(Stored { kid: text("kid").map(str::to_owned), algorithm, key, from: None, until })
+        let der = fits.then(der)??;
+        let key = PublicKey::from_der(*algorithm, &der).ok()?;
+        let kid = text("kid").map(str::to_owned);
+        Some(Stored { kid, algorithm: *algorithm, key, from: None, until })
+    };
+    algorithms.iter().filter_map(of).collect()
 }
 
 /// How a key for an algorithm names its type, its curve, and the algorithm.
@@ -70,6 +73,7 @@ fn words(algorithm: PublicAlgorithm) -> (&'static str, Option<&'static str>, &'s
         }
         PublicAlgorithm::RsaSha1 => ("RSA", None, "RS1"),
         PublicAlgorithm::RsaSha256 => ("RSA", None, "RS256"),
+        PublicAlgorithm::RsaPssSha256 => ("RSA", None, "PS256"),
     }
 }
 

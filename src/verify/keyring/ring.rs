@@ -69,6 +69,9 @@ struct State {
     absent: BTreeMap<String, DateTime<Utc>>,
     /// When a name was last asked for.
     asked: BTreeMap<String, DateTime<Utc>>,
+    /// When it was last asked for because its set holds no such id. Apart from the others, so that a
+    /// key which is new right after an ordinary fetch is found at once.
+    sought: BTreeMap<String, DateTime<Utc>>,
     /// When something was asked for, within the last minute.
     begun: VecDeque<DateTime<Utc>>,
 }
@@ -78,6 +81,8 @@ struct State {
 struct Slot {
     keys: Vec<Stored>,
     fetched_at: DateTime<Utc>,
+    /// When the last request came for which it was looked through anew, in vain or not.
+    sought_at: Option<DateTime<Utc>>,
     /// From when it should be fetched again; never for a certificate, which stays what it is.
     due_at: Option<DateTime<Utc>>,
     /// Until when it may be used.
@@ -122,32 +127,36 @@ impl Keyring {
             let due = slot.due_at.is_some_and(|due| due <= now);
             return Found::Keys { keys, due };
         }
-        // A certificate stays what it is. A set may have got a new key since.
-        if slot.due_at.is_none() || now.signed_duration_since(slot.fetched_at) < MINUTE {
-            Found::None
-        } else {
-            Found::Unknown
-        }
+        // A certificate stays what it is. A set may have got a new key since the request came for
+        // which it was fetched last; but who makes ids up has it fetched once a minute, not more.
+        let sought = slot.sought_at.is_some_and(|at| now.signed_duration_since(at) < MINUTE);
+        let fresh_for = if self.by_request { MINUTE } else { TimeDelta::zero() };
+        let fresh = now <= later(slot.fetched_at, fresh_for);
+        if slot.due_at.is_none() || fresh || sought { Found::None } else { Found::Unknown }
     }
 
-    /// Whether a name may be asked for now, which is counted then.
-    pub(super) fn begin(&self, name: &str, now: DateTime<Utc>) -> bool {
+    /// Whether a name may be asked for now, which is counted then; `urgent` when a request can't be
+    /// judged without it.
+    pub(super) fn begin(&self, name: &str, urgent: bool, now: DateTime<Utc>) -> bool {
         let mut state = self.state();
+        let state = &mut *state;
         let within = |then: DateTime<Utc>, span| {
             // A clock that was set back must not keep us from asking for long.
             now.signed_duration_since(then).abs() < span
         };
         state.asked.retain(|_, at| within(*at, MINUTE));
+        state.sought.retain(|_, at| within(*at, MINUTE));
         state.begun.retain(|at| within(*at, MINUTE));
-        let pause = if state.slots.contains_key(name) { MINUTE } else { RETRY };
-        let again = state.asked.get(name).is_some_and(|at| within(*at, pause));
         // One that is known to be the provider's is never kept waiting by names that are made up.
         let known = state.slots.contains_key(name);
+        let pause = if known { MINUTE } else { RETRY };
+        let asked = if known && urgent { &mut state.sought } else { &mut state.asked };
+        let again = asked.get(name).is_some_and(|at| within(*at, pause));
         let too_many = self.by_request && !known && state.begun.len() >= FETCHES_A_MINUTE;
         if again || too_many {
             return false;
         }
-        state.asked.insert(name.to_owned(), now);
+        asked.insert(name.to_owned(), now);
         if !known {
             state.begun.push_back(now);
         }
@@ -165,17 +174,21 @@ impl Keyring {
         let keep = max_age.map_or(self.keep, |age| age.min(self.keep));
         let keep = delta(keep).max(MINUTE);
         let expires = keys.iter().filter_map(|key| key.until).max();
+        let mut state = self.state();
+        let sought_at = state.sought.get(name).copied();
         // Fetched again before its time is over, so that no request has to wait for it.
         let slot = match expires.filter(|_| keys.iter().all(|key| key.from.is_some())) {
-            Some(until) => Slot { keys, fetched_at: now, due_at: None, usable_until: until },
+            Some(until) => {
+                Slot { keys, fetched_at: now, sought_at, due_at: None, usable_until: until }
+            }
             None => Slot {
                 keys,
                 fetched_at: now,
+                sought_at,
                 due_at: Some(later(now, keep * 4 / 5)),
                 usable_until: later(now, keep.checked_add(&STALE).unwrap_or(keep)),
             },
         };
-        let mut state = self.state();
         state.absent.remove(name);
         state.slots.insert(name.to_owned(), slot);
         while state.slots.len() > SLOTS_MAX {

@@ -104,15 +104,21 @@ fn a_key_that_was_withdrawn_or_added_is_noticed() {
     let fetched = a_set();
     let ((_, one), (_, two)) = (pair("one"), pair("two"));
     take(&fetched, "one", &set_of(&[&one]), 0).expect("keys");
-    // Fetched a moment ago, so it is known not to be there.
-    assert_eq!(code(&fetched, "two", 59), Err(Code::SignatureMismatch));
-    assert!(wanted(&fetched, "two", 59).is_none());
-    assert_eq!(code(&fetched, "two", 60), Err(Code::KeyUnavailable));
-    take(&fetched, "two", &set_of(&[&two]), 60).expect("keys");
+    // Fetched as of now, so it is known not to be there; a second later it may be.
+    assert_eq!(code(&fetched, "two", 0), Err(Code::SignatureMismatch));
+    assert!(wanted(&fetched, "two", 0).is_none());
+    assert_eq!(code(&fetched, "two", 1), Err(Code::KeyUnavailable));
+    take(&fetched, "two", &set_of(&[&two]), 1).expect("keys");
     assert_eq!(
-        (code(&fetched, "two", 61), code(&fetched, "one", 61)),
+        (code(&fetched, "two", 2), code(&fetched, "one", 1)),
         (Ok(1), Err(Code::SignatureMismatch))
     );
+    // It was looked for a moment ago, and that is known for a minute.
+    assert_eq!(code(&fetched, "one", 60), Err(Code::SignatureMismatch));
+    assert!(wanted(&fetched, "one", 60).is_none());
+    assert_eq!(code(&fetched, "one", 61), Err(Code::KeyUnavailable));
+    take(&fetched, "one", &set_of(&[&one]), 61).expect("keys");
+    assert_eq!(code(&fetched, "one", 62), Ok(1));
 }
 
 #[test]

@@ -11,6 +11,7 @@ use crate::support::{
     Answer, Daemon, DaemonPlan, Endpoint, Kind, TestDatabase, eventually, within,
 };
 
+mod claims;
 mod dying;
 mod relay;
 mod tunnel;
