@@ -187,11 +187,10 @@ impl Source {
         }
         let learnt = self.capture.as_ref().map(capture::Capture::learnt);
         let scheme = learnt.as_ref().and_then(|learnt| learnt.scheme()).unwrap_or(&self.scheme);
-        let proof = scheme.verify(received, now)?;
-        if !self.reader.asks_what_is_covered {
-            return Ok(proof);
+        if self.reader.asks_what_is_covered {
+            return scheme.verify_covering(received, now);
         }
-        Ok(proof.covering(scheme.covered(received, now)))
+        scheme.verify(received, now)
     }
 
     /// Verifies with the config's secrets and these from now on, in place of those that were captured

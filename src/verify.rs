@@ -65,7 +65,7 @@ impl Proof {
     }
 
     /// The same evidence, with the SHA-256 of what the signature covers.
-    pub(crate) fn covering(self, covered: Option<[u8; 32]>) -> Self {
+    pub(in crate::verify) fn covering(self, covered: Option<[u8; 32]>) -> Self {
         Self { covered: covered.map(Box::new), ..self }
     }
 

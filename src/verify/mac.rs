@@ -71,6 +71,8 @@ impl Mac {
 
     /// Whether `signature` is the whole MAC, in constant time. A prefix of it is not.
     pub(crate) fn verifies(self, signature: &[u8]) -> bool {
+        #[cfg(test)]
+        count::one();
         match self {
             Self::Sha1(mac) => mac.verify_slice(signature).is_ok(),
             Self::Sha256(mac) => mac.verify_slice(signature).is_ok(),
@@ -93,6 +95,25 @@ impl Mac {
 impl std::fmt::Debug for Mac {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         f.write_str("Mac(…)")
+    }
+}
+
+/// How many MACs this thread compared with a signature, for tests of how often a request is verified.
+#[cfg(test)]
+pub(crate) mod count {
+    use std::cell::Cell;
+
+    thread_local! {
+        static COMPARED: Cell<u64> = const { Cell::new(0) };
+    }
+
+    pub(super) fn one() {
+        COMPARED.set(COMPARED.get() + 1);
+    }
+
+    /// Since the thread began.
+    pub(crate) fn compared() -> u64 {
+        COMPARED.get()
     }
 }
 

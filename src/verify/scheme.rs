@@ -6,10 +6,15 @@ use super::Proof;
 use super::field::Field;
 use super::jwt::JwtScheme;
 use super::keyring::{Fetched, KeyWanted};
-use super::rejection::{Code, Rejection};
+use super::rejection::Rejection;
 use super::signed::{From, SignedScheme};
 use super::token::{AUTHORIZATION, BasicScheme, TokenScheme};
 use crate::received::Received;
+
+mod several;
+
+pub(super) use several::reached;
+use several::{all, any, sign_any};
 
 /// How requests of one source prove where they come from.
 #[derive(Debug, Clone)]
@@ -66,23 +71,28 @@ impl Scheme {
             Self::Token(scheme) => scheme.verify(received),
             Self::Basic(scheme) => scheme.verify(received),
             Self::Unsigned => Ok(Proof::mint(None, None)),
-            Self::Any(members) => any(members, received, now),
-            Self::All(members) => all(members, received, now),
+            Self::Any(members) => any(members, |member| member.verify(received, now)),
+            Self::All(members) => all(members, |member| member.verify(received, now)),
         }
     }
 
-    /// The SHA-256 of what an accepted request's signature covers; `None` when that is the body and
-    /// nothing else, or nothing. Of several ways in, that of the one by which it came.
-    pub(crate) fn covered(&self, received: &Received, now: DateTime<Utc>) -> Option<[u8; 32]> {
+    /// As [`Scheme::verify`], and the proof tells what the signature covers. Of several ways in, the one
+    /// by which the request came: only that one knows, so it is asked on the way.
+    pub(crate) fn verify_covering(
+        &self,
+        received: &Received,
+        now: DateTime<Utc>,
+    ) -> Result<Proof, Rejection> {
         match self {
-            Self::Signed(scheme) => scheme.covered(received),
-            Self::Jwt(scheme) => scheme.covered(received),
-            Self::Token(_) | Self::Basic(_) | Self::Unsigned => None,
-            Self::Any(members) => members
-                .iter()
-                .find(|member| member.verify(received, now).is_ok())
-                .and_then(|member| member.covered(received, now)),
-            Self::All(members) => members.iter().find_map(|member| member.covered(received, now)),
+            Self::Signed(scheme) => {
+                scheme.verify(received, now).map(|proof| proof.covering(scheme.covered(received)))
+            }
+            Self::Jwt(scheme) => {
+                scheme.verify(received, now).map(|proof| proof.covering(scheme.covered(received)))
+            }
+            Self::Token(_) | Self::Basic(_) | Self::Unsigned => self.verify(received, now),
+            Self::Any(members) => any(members, |member| member.verify_covering(received, now)),
+            Self::All(members) => all(members, |member| member.verify_covering(received, now)),
         }
     }
 
@@ -313,78 +323,4 @@ impl Scheme {
     pub(crate) fn has_secret(&self, position: usize) -> bool {
         self.positions().contains(&position)
     }
-}
-
-/// The first proof. When there is none, the refusal of the member that came furthest: "the other
-/// header is missing" would help nobody.
-fn any(members: &[Scheme], received: &Received, now: DateTime<Utc>) -> Result<Proof, Rejection> {
-    let mut refusal: Option<Rejection> = None;
-    for member in members {
-        match member.verify(received, now) {
-            Ok(proof) => return Ok(proof),
-            Err(new) => {
-                if refusal.as_ref().is_none_or(|old| reached(new.code) > reached(old.code)) {
-                    refusal = Some(new);
-                }
-            }
-        }
-    }
-    Err(refusal
-        .unwrap_or_else(|| Rejection::new(Code::SignatureMissing, "the scheme accepts nothing")))
-}
-
-/// Signs by the first member that has this secret and then accepts the request: which one that is may
-/// depend on what the request is.
-fn sign_any(
-    members: &[Scheme],
-    received: &mut Received,
-    now: DateTime<Utc>,
-    secret: usize,
-    fresh_id: &str,
-) -> Result<(), String> {
-    let mut why = None;
-    for member in members.iter().filter(|member| member.has_secret(secret)) {
-        let mut signed = received.clone();
-        match member.sign(&mut signed, now, secret, fresh_id) {
-            Ok(()) => match member.verify(&signed, now) {
-                Ok(_) => {
-                    *received = signed;
-                    return Ok(());
-                }
-                Err(rejection) => why = why.or_else(|| Some(rejection.to_string())),
-            },
-            Err(fault) => why = why.or(Some(fault)),
-        }
-    }
-    Err(why
-        .unwrap_or_else(|| format!("no part of this source's scheme has secret number {secret}")))
-}
-
-/// How far a request came: whether there was a signature, one that could be read, a right one.
-pub(super) fn reached(code: Code) -> u8 {
-    match code {
-        Code::SignatureMissing => 0,
-        Code::SignatureMalformed | Code::TimestampMissing | Code::IdMissing => 1,
-        Code::TimestampStale | Code::TimestampFuture => 3,
-        // Our own fault: the sender must be asked to come again, whatever another way in says.
-        Code::KeyUnavailable => 4,
-        _ => 2,
-    }
-}
-
-/// All proofs as one: the first secret that matched, the first signed id, the first token's claims.
-fn all(members: &[Scheme], received: &Received, now: DateTime<Utc>) -> Result<Proof, Rejection> {
-    let mut secret = None;
-    let mut signed_id = None;
-    let mut claims = None;
-    for member in members {
-        let proof = member.verify(received, now)?;
-        secret = secret.or(proof.secret);
-        signed_id = signed_id.or(proof.signed_id);
-        claims = claims.or(proof.claims);
-    }
-    if members.is_empty() {
-        return Err(Rejection::new(Code::SignatureMissing, "the scheme accepts nothing"));
-    }
-    Ok(Proof::mint(secret, signed_id).claiming(claims))
 }
