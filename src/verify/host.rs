@@ -56,16 +56,7 @@ impl HostPattern {
         if (before > 0) != self.any_before || labels.iter().any(|label| label.is_empty()) {
             return false;
         }
-        self.labels.iter().zip(&labels[before..]).all(|(pattern, label)| {
-            match pattern.split_once('*') {
-                None => pattern == label,
-                Some((head, tail)) => {
-                    label.len() > head.len() + tail.len()
-                        && label.starts_with(head)
-                        && label.ends_with(tail)
-                }
-            }
-        })
+        self.labels.iter().zip(&labels[before..]).all(|(pattern, label)| stands_for(pattern, label))
     }
 
     /// Whether a certificate's name, which may begin with `*.`, belongs to the one who has these
@@ -82,6 +73,48 @@ impl HostPattern {
 impl fmt::Display for HostPattern {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(&self.text)
+    }
+}
+
+/// The path of a URL that may be called: `/v1/certs/*`. A `*` stands for one or more characters of one
+/// segment; all else is itself, case included.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PathPattern(Vec<String>);
+
+impl PathPattern {
+    /// Reads a pattern. It begins with `/`, and a segment has at most one `*`.
+    pub fn parse(text: &str) -> Result<Self, String> {
+        let plain = |b: u8| b.is_ascii_alphanumeric() || b"-_.*".contains(&b);
+        let segments: Vec<String> = text.split('/').skip(1).map(str::to_owned).collect();
+        let legal = |segment: &String| {
+            !segment.is_empty()
+                && !segment.contains("..")
+                && segment.bytes().all(plain)
+                && segment.matches('*').count() <= 1
+        };
+        if !text.starts_with('/') || !segments.iter().all(legal) {
+            return Err(format!("`{text}` is not a path pattern such as \"/v1/certs/*\""));
+        }
+        Ok(Self(segments))
+    }
+
+    /// Whether this path, as the URL parser gives it, fits.
+    #[must_use]
+    pub fn fits(&self, path: &str) -> bool {
+        let Some(rest) = path.strip_prefix('/') else { return false };
+        let segments: Vec<&str> = rest.split('/').collect();
+        segments.len() == self.0.len()
+            && self.0.iter().zip(segments).all(|(pattern, segment)| stands_for(pattern, segment))
+    }
+}
+
+/// Whether a text fits a pattern in which a `*` stands for one or more characters.
+fn stands_for(pattern: &str, text: &str) -> bool {
+    match pattern.split_once('*') {
+        None => pattern == text,
+        Some((head, tail)) => {
+            text.len() > head.len() + tail.len() && text.starts_with(head) && text.ends_with(tail)
+        }
     }
 }
 
@@ -181,6 +214,23 @@ mod tests {
             "*example.com",
         ] {
             assert!(HostPattern::parse(bad).is_err(), "{bad}");
+        }
+    }
+
+    #[test]
+    fn a_path_pattern_is_read_or_refused() {
+        for good in ["/a", "/v1/notifications/certs/*", "/SimpleNotificationService-*.pem", "/*"] {
+            assert!(PathPattern::parse(good).is_ok(), "{good}");
+        }
+        for bad in ["", "a", "/", "//a", "/a/", "/a/../b", "/a**", "/*a*", "/a b", "/a%2fb", "/a?b"]
+        {
+            assert!(PathPattern::parse(bad).is_err(), "{bad}");
+        }
+        let pattern = PathPattern::parse("/a-*.pem").expect("a pattern");
+        for (path, fits) in
+            [("/a-1.pem", true), ("/a-.pem", false), ("a-1.pem", false), ("", false)]
+        {
+            assert_eq!(pattern.fits(path), fits, "{path}");
         }
     }
 

@@ -10,7 +10,7 @@ use chrono::{DateTime, TimeDelta, Utc};
 use url::Url;
 
 use super::field::Field;
-use super::host::{self, HostPattern};
+use super::host::{self, HostPattern, PathPattern};
 use super::public::{PublicAlgorithm, PublicKey};
 use super::rejection::{Code, Rejection};
 use super::template::malformed;
@@ -61,6 +61,8 @@ pub(crate) enum KeyPlace {
     Certificate {
         url_from: Field,
         hosts: Vec<HostPattern>,
+        /// Any path when there is none.
+        paths: Vec<PathPattern>,
         /// Whether it may come without the certificates that lead to a root.
         without_chain: bool,
     },
@@ -217,13 +219,13 @@ impl Fetched {
                 }
                 Ok((kid.to_owned(), url.clone()))
             }
-            KeyPlace::Certificate { url_from, hosts, .. } => {
+            KeyPlace::Certificate { url_from, hosts, paths, .. } => {
                 let found = url_from.read(received).map_err(|why| malformed(url_from, &why))?;
                 let found = found.filter(|url| !url.is_empty()).ok_or_else(|| {
                     let detail = format!("the certificate's URL in {url_from} is missing or empty");
                     Rejection::new(Code::SignatureMissing, detail)
                 })?;
-                let url = certificate_url(&found, hosts).map_err(|why| {
+                let url = certificate_url(&found, hosts, paths).map_err(|why| {
                     let detail = format!("the certificate's URL in {url_from} {why}");
                     Rejection::new(Code::SignatureMalformed, detail)
                 })?;
@@ -233,8 +235,12 @@ impl Fetched {
     }
 }
 
-/// A URL that a request names, if it may be fetched: on an allowed host, with a plain path.
-fn certificate_url(text: &[u8], hosts: &[HostPattern]) -> Result<Url, &'static str> {
+/// A URL that a request names, if it may be fetched: on an allowed host, with a plain and allowed path.
+fn certificate_url(
+    text: &[u8],
+    hosts: &[HostPattern],
+    paths: &[PathPattern],
+) -> Result<Url, &'static str> {
     let text = std::str::from_utf8(text).map_err(|_| "is not text")?;
     if text.len() > NAME_BYTES_MAX {
         return Err("is too long");
@@ -248,6 +254,9 @@ fn certificate_url(text: &[u8], hosts: &[HostPattern]) -> Result<Url, &'static s
     let odd = text.contains("..") || text.contains(['%', '\\']) || url.path().contains("//");
     if odd || !url.path().bytes().all(plain) {
         return Err("has an unusual path");
+    }
+    if !paths.is_empty() && !paths.iter().any(|pattern| pattern.fits(url.path())) {
+        return Err("has a path at which this source takes no certificate");
     }
     Ok(url)
 }

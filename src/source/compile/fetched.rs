@@ -7,7 +7,7 @@ use url::Url;
 use super::super::spec::{DurationText, KeySpec, SchemeSpec};
 use super::{Faults, Surroundings};
 use crate::verify::field::Field;
-use crate::verify::host::HostPattern;
+use crate::verify::host::{HostPattern, PathPattern};
 use crate::verify::keyring::{Fetched, KeyPlace};
 use crate::verify::public::PublicAlgorithm;
 use crate::verify::template::params;
@@ -87,7 +87,17 @@ fn place(
         if x509.hosts.is_empty() {
             faults.push(&format!("{path}.hosts"), "is empty: say where certificates may be");
         }
-        return Some(KeyPlace::Certificate { url_from, hosts, without_chain: x509.without_chain });
+        let paths: Vec<PathPattern> = x509
+            .paths
+            .iter()
+            .flatten()
+            .filter_map(|text| faults.take(&format!("{path}.paths"), PathPattern::parse(text)))
+            .collect();
+        if x509.paths.as_ref().is_some_and(Vec::is_empty) {
+            faults.push(&format!("{path}.paths"), "is empty: leave it out to allow any path");
+        }
+        let without_chain = x509.without_chain;
+        return Some(KeyPlace::Certificate { url_from, hosts, paths, without_chain });
     }
     if let Some(pem) = &key.pem_url {
         let path = format!("{path}.pem_url");

@@ -87,6 +87,10 @@ pub struct X509Spec {
     /// Hosts that it may be fetched from: `*` stands for one or more labels, such as `*.paypal.com`,
     /// or inside of one label for some of it, such as `sns.us-*.amazonaws.com`.
     pub hosts: Vec<String>,
+    /// Paths that it may be fetched from: `*` stands for one or more characters of one segment, such as
+    /// `/v1/certs/*`. Any plain path when absent: then every file on those hosts is trusted alike.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub paths: Option<Vec<String>>,
     /// Whether a certificate may come without those that lead from it to a root. What makes it the
     /// provider's is then the host that it came from, and its name. False when absent.
     #[serde(default)]

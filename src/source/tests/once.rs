@@ -6,8 +6,9 @@ use hmac::{Hmac, KeyInit, Mac};
 use sha1::Sha1;
 use sha2::{Digest, Sha256};
 
-use super::super::vectors::source_of;
+use super::super::vectors::{request_of, source_of};
 use super::*;
+use crate::verify::mac;
 
 fn preset(slug: &str, secret: &str) -> Source {
     source_of(catalog::get(slug).expect(slug), &[secret.to_owned()], None)
@@ -196,4 +197,78 @@ fn what_happens_to_one_thing_twice_is_two_events() {
         seen(&shop, request(&head, body.as_bytes())).expect("authentic").remove(0).0
     };
     assert_ne!(order("paid"), order("refunded"));
+}
+
+/// By counting MACs that were compared: asking what a signature covers costs no second verification,
+/// whichever of several ways in it was.
+#[test]
+fn what_is_covered_is_known_from_the_one_verification() {
+    let mut asked = 0;
+    let mut faults = Vec::new();
+    let compared = |verify: &dyn Fn() -> Result<Proof, Rejection>| {
+        let before = mac::count::compared();
+        let proof = verify();
+        proof.is_ok().then(|| mac::count::compared() - before).filter(|count| *count > 0)
+    };
+    for preset in &catalog::on_disk() {
+        for vector in &preset.vector {
+            let source = source_of(preset, &vector.secrets, Some(vector));
+            let (request, now) = (request_of(vector), at(vector.now));
+            let plain = compared(&|| source.scheme.verify(&request, now));
+            let Some(plain) = plain.filter(|_| source.reader.asks_what_is_covered) else {
+                continue;
+            };
+            asked += 1;
+            let covering = compared(&|| source.verify(&request, now));
+            if covering != Some(plain) {
+                faults.push(format!("{}: {covering:?} MACs, {plain} would do", preset.slug));
+            }
+        }
+    }
+    assert!(faults.is_empty() && asked >= 8, "{asked} vectors, {faults:#?}");
+}
+
+/// A request that names a certificate elsewhere than its provider keeps them is never followed.
+#[test]
+fn a_certificate_is_fetched_from_the_providers_own_path_only() {
+    for (slug, genuine, others) in [
+        (
+            "aws-sns",
+            "/SimpleNotificationService-56e67fcb41f6fec09b0196692625d385.pem",
+            &[
+                "/x.pem",
+                "/bucket/SimpleNotificationService-1.pem",
+                "/SimpleNotificationService-1.pem/x",
+                "/",
+            ][..],
+        ),
+        (
+            "paypal",
+            "/v1/notifications/certs/CERT-test",
+            &[
+                "/v1/notifications/certs/",
+                "/v1/notifications/CERT-test",
+                "/x/v1/notifications/certs/CERT-test",
+                "/CERT-test",
+            ],
+        ),
+    ] {
+        let preset = catalog::get(slug).expect(slug);
+        let vector = preset.vector.iter().find(|it| it.refused.is_none()).expect("a vector");
+        let source = source_of(preset, &[], Some(vector));
+        let wanted = |path: &str| {
+            let mut request = request_of(vector);
+            let body = String::from_utf8(request.body.to_vec()).expect("a text");
+            request.body = Bytes::from(body.replace(genuine, path));
+            if let Ok(Some(url)) = request.headers.one("paypal-cert-url") {
+                let url = String::from_utf8(url.to_vec()).expect("a text");
+                request.headers.replace("paypal-cert-url", url.replace(genuine, path).as_bytes());
+            }
+            source.key_wanted(&request, at(vector.now)).map(|wanted| wanted.url().path().to_owned())
+        };
+        assert_eq!(wanted(genuine).as_deref(), Some(genuine), "{slug}");
+        for other in others {
+            assert_eq!(wanted(other), None, "{slug}: {other}");
+        }
+    }
 }
