@@ -63,10 +63,11 @@ fn proves(facts: &Facts) -> String {
         Integrity::None => "does not cover the body",
     };
     let id = if facts.id_signed { "signed" } else { "not signed" };
+    let kind = if facts.type_signed { "" } else { "; the type is not signed" };
     let fresh = if facts.fresh { "a signed time limits its age" } else { "nothing limits its age" };
     let places = facts.id_places.join(", else ");
     format!(
-        "{} {body} (integrity {}); {fresh}; id from {places}, {id}",
+        "{} {body} (integrity {}); {fresh}; id from {places}, {id}{kind}",
         facts.scheme,
         facts.integrity.as_str()
     )

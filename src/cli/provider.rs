@@ -44,6 +44,10 @@ struct Shown<'a> {
     id: Vec<String>,
     /// Whether the id lies in what is signed.
     id_signed: bool,
+    #[serde(rename = "type")]
+    kind: Vec<String>,
+    /// Whether the type lies in what is signed.
+    type_signed: bool,
     /// Where public keys are fetched from while the source has no secrets.
     keys_from: Vec<String>,
     /// Whether bytes of the provider's own page or library show that the preset is right.
@@ -92,6 +96,8 @@ fn shown(preset: &Preset) -> Result<Shown<'_>, Failure> {
         fresh: facts.fresh,
         id: facts.id_places,
         id_signed: facts.id_signed,
+        kind: facts.type_places,
+        type_signed: facts.type_signed,
         keys_from: facts.keys_from,
         proven: preset.is_proven(),
         proofs: preset.proofs().collect(),
@@ -151,6 +157,25 @@ fn handshake(spec: &HandshakeSpec) -> String {
     text
 }
 
+fn id_signed(it: &Shown<'_>) -> &'static str {
+    match (it.id_signed, it.integrity) {
+        (true, _) => "the id is signed",
+        _ if it.id == ["none"] => "there is no id: every request is an event of its own",
+        (false, "none") => "the id is not signed: a copy under a new id is a new event",
+        (false, _) => {
+            "the id is not signed: signed bytes under a new id are marked replay_suspected"
+        }
+    }
+}
+
+fn type_signed(it: &Shown<'_>) -> &'static str {
+    if it.type_signed {
+        "the type is signed"
+    } else {
+        "the type is not signed: who holds a captured request can name another one"
+    }
+}
+
 fn retries(spec: &SourceSpec) -> Option<String> {
     let retries = spec.retries.as_ref()?;
     if retries.none == Some(true) {
@@ -206,12 +231,11 @@ fn text(it: &Shown<'_>) -> String {
     };
     pair("freshness", fresh.to_owned());
     pair("id from", it.id.join(", else "));
-    let signed = if it.id_signed {
-        "the id is signed"
-    } else {
-        "the id is not signed: a replayed body under a new id is a new event"
-    };
-    pair("", signed.to_owned());
+    pair("", id_signed(it).to_owned());
+    if !it.kind.is_empty() {
+        pair("type from", it.kind.join(", else "));
+        pair("", type_signed(it).to_owned());
+    }
     for it in &it.handshake {
         pair("handshake", it.clone());
     }

@@ -22,6 +22,11 @@ pub struct Facts {
     pub id_signed: bool,
     /// Where the id is, in the order of trying, such as `header:x-github-delivery`.
     pub id_places: Vec<String>,
+    /// Where the type is, in the order of trying; empty where the source has none.
+    pub type_places: Vec<String>,
+    /// Whether the type is signed, wherever it comes from. If not, who holds a captured request can name
+    /// another one. True where there is none.
+    pub type_signed: bool,
     /// How a request of several events is split; `None` when each request is one.
     pub batch: Option<Batch>,
     /// Where public keys are fetched from while the source has no secrets, in a few words each.
@@ -63,13 +68,16 @@ impl SourceSpec {
 
 /// The facts of a compiled source.
 pub(super) fn of(scheme: &Scheme, reader: &Reader) -> Facts {
-    let places = reader.id.iter().map(ToString::to_string);
+    let texts = |places: &[Place]| places.iter().map(ToString::to_string).collect();
+    let signed = |places: &[Place]| places.iter().all(|place| is_signed(place, scheme, reader));
     Facts {
         scheme: name(scheme),
         integrity: scheme.integrity(),
         fresh: scheme.has_clock(),
-        id_signed: reader.id.iter().all(|place| is_signed(place, scheme, reader)),
-        id_places: places.collect(),
+        id_signed: signed(&reader.id),
+        id_places: texts(&reader.id),
+        type_places: texts(&reader.kind),
+        type_signed: signed(&reader.kind),
         batch: batch(reader),
         keys_from: keys_from(scheme),
     }

@@ -267,6 +267,26 @@ fn what_a_preset_proves_is_derived() {
 }
 
 #[test]
+fn whether_a_type_is_signed_is_derived() {
+    for (slug, signed) in [
+        ("stripe", true),
+        ("github", false),
+        ("shopify", false),
+        ("gitlab-token", false),
+        ("segment", true),
+        ("segment-batch", false),
+        ("mailgun", false),
+        ("sendgrid", true),
+    ] {
+        let facts = catalog::get(slug).expect(slug).source.facts().expect("facts");
+        assert!(!facts.type_places.is_empty(), "{slug}");
+        assert_eq!(facts.type_signed, signed, "{slug}: {:?}", facts.type_places);
+    }
+    let none = catalog::get("airtable").expect("a preset").source.facts().expect("facts");
+    assert!(none.type_places.is_empty() && none.type_signed);
+}
+
+#[test]
 fn a_tolerance_of_the_operator_replaces_the_presets() {
     let preset = catalog::get("stripe").expect("a preset");
     let vector = &preset.vector[0];

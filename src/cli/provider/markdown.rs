@@ -1,6 +1,6 @@
 //! `docs/providers.md`: all that is known of every preset, on one page.
 
-use super::{Shown, config, retries};
+use super::{Shown, config, id_signed, retries, type_signed};
 
 const HEAD: &str = "\
 # Providers
@@ -12,7 +12,8 @@ A preset is one file of `src/source/catalog/`, in the same words that you can wr
 accepted by its own library. One that isn't follows the documentation that it names, and nothing more is claimed.
 
 **Body signed** says what the signature covers: `full`, every byte; `partial`, some values; `none`, nothing: who holds a captured request
-can send any body with it. **Retries** is how long after the first try the last one may come, where the provider says so.
+can send any body with it. Where the id or the type isn't signed, the preset's section says so. **Retries** is how long after the first
+try the last one may come, where the provider says so.
 ";
 
 /// The whole page.
@@ -48,6 +49,12 @@ fn section(it: &Shown<'_>, out: &mut String) {
     for hint in it.console {
         out.push_str(&format!("* Set up: {hint}\n"));
     }
+    if !it.id_signed && it.id != ["none"] {
+        out.push_str(&format!("* Id from {}: {}.\n", places(&it.id), id_signed(it)));
+    }
+    if !it.type_signed {
+        out.push_str(&format!("* Type from {}: {}.\n", places(&it.kind), type_signed(it)));
+    }
     for shake in &it.handshake {
         out.push_str(&format!("* Handshake: {}\n", code(shake)));
     }
@@ -63,6 +70,10 @@ fn section(it: &Shown<'_>, out: &mut String) {
         out.push_str(&format!("* Proven by {proof}.\n"));
     }
     out.push_str(&format!("\n```toml\n{}\n```\n", config(it).trim_end()));
+}
+
+fn places(places: &[String]) -> String {
+    places.iter().map(|place| code(place)).collect::<Vec<_>>().join(", else ")
 }
 
 fn code(text: &str) -> String {
