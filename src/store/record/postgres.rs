@@ -1,12 +1,11 @@
 //! Recording on PostgreSQL: arrays through UNNEST, one autocommit statement, never a transaction.
 
 use std::collections::HashMap;
-use std::sync::LazyLock;
 
 use chrono::{DateTime, Utc};
+use sqlx::Arguments;
 use sqlx::error::BoxDynError;
 use sqlx::postgres::PgArguments;
-use sqlx::{Arguments, AssertSqlSafe};
 use uuid::Uuid;
 
 use super::{
@@ -18,44 +17,7 @@ use crate::store::error::StoreError;
 use crate::store::row::{get, seconds};
 use crate::store::{NewDelivery, NewEvent, Recorded};
 
-const RECORD: &str = include_str!("../sql/record.postgres.sql");
-/// Where a batch holds events that may be replays. Without a target the statement passes over a row
-/// whose signed bytes are there, as it does over one whose key is; it waits for another that is about
-/// to commit either.
-static RECORD_GUARDED: LazyLock<String> = LazyLock::new(|| {
-    RECORD
-        .replace("held, received_at, expires_at)", "held, received_at, expires_at, signed_digest, replay_of)")
-        .replace("make_interval(secs => keys)\n", "make_interval(secs => keys), signed_digest, replay_of\n")
-        .replace(
-            "UNNEST($9::float8[]) AS keys)",
-            "UNNEST($9::float8[]) AS keys, UNNEST($19::bytea[]) AS signed_digest, UNNEST($20::uuid[]) AS replay_of)",
-        )
-        .replace("ON CONFLICT (dedupe_key) DO NOTHING", "ON CONFLICT DO NOTHING")
-});
-
-/// Puts the deliveries of a statement into their lanes. They are inserted in the order of the lanes' locks,
-/// which the trigger takes row by row, so that two replicas can't deadlock; in each lane, in the order in
-/// which the events came.
-fn laned(statement: &str, lane: u32) -> String {
-    let skip = lane + 1;
-    statement
-        .replace("lease_until, leased_by)", "lease_until, leased_by, lane, lane_skip)")
-        .replace("make_interval(secs => lease), worker\n", "make_interval(secs => lease), worker, lane, skip\n")
-        .replace(
-            "UNNEST($18::float8[]) AS lease)",
-            &format!("UNNEST($18::float8[]) AS lease, UNNEST(${lane}::text[]) AS lane, UNNEST(${skip}::bool[]) AS skip)"),
-        )
-        .replace(
-            "     WHERE event_id IN (SELECT id FROM fresh)\n)\nSELECT",
-            "     WHERE event_id IN (SELECT id FROM fresh)
-     ORDER BY hookonce_lane_lock_of(handler, lane) NULLS FIRST, event_id\n)\nSELECT",
-        )
-}
-
-/// Where a batch holds deliveries in lanes.
-static RECORD_LANED: LazyLock<String> = LazyLock::new(|| laned(RECORD, 19));
-/// Where a batch holds both.
-static RECORD_GUARDED_LANED: LazyLock<String> = LazyLock::new(|| laned(&RECORD_GUARDED, 21));
+mod statement;
 
 const EARLIER: &str = include_str!("../sql/earlier.postgres.sql");
 
@@ -126,14 +88,9 @@ async fn insert(
 ) -> Result<HashMap<Uuid, DateTime<Utc>>, StoreError> {
     let arguments = arguments(first, suspects)
         .map_err(|error| StoreError::Broken(sqlx::Error::Encode(error)))?;
-    let statement = match (is_guarded(first), is_laned(first)) {
-        (false, false) => RECORD,
-        (true, false) => RECORD_GUARDED.as_str(),
-        (false, true) => RECORD_LANED.as_str(),
-        (true, true) => RECORD_GUARDED_LANED.as_str(),
-    };
+    let statement = statement::record(is_guarded(first), is_laned(first));
     let rows: Vec<(Uuid, DateTime<Utc>)> =
-        sqlx::query_as_with(AssertSqlSafe(statement), arguments).fetch_all(connection).await?;
+        sqlx::query_as_with(statement, arguments).fetch_all(connection).await?;
     Ok(rows.into_iter().collect())
 }
 
