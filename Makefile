@@ -3,9 +3,11 @@
 CARGO ?= cargo
 # Kills per database in `make torture`; the normal tests do three.
 ROUNDS ?= 30
+# How long `make fuzz` fuzzes each of its targets.
+SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-programs lint deny bench bench-quick bench-growth bench-soak bench-cleanup bench-idempotency bench-micro torture docs
+.PHONY: help run test test-programs lint deny bench bench-quick bench-growth bench-soak bench-cleanup bench-idempotency bench-micro torture fuzz docs
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,6 +56,9 @@ bench-micro: ## times and instructions of verifying, reading ids and encoding ba
 torture: test-programs ## kill -9 the daemon and PostgreSQL ROUNDS times each under load
 	HOOKONCE_TORTURE_ROUNDS=$(ROUNDS) $(CARGO) test --locked --test it -- torture --nocapture --test-threads=1
 	HOOKONCE_STORM_EVENTS=10000 $(CARGO) test --locked --test it -- storm --nocapture --test-threads=1
+
+fuzz: ## fuzz the readers, requests and events with any bytes, SECONDS=60 each; needs a C++ compiler, 15 minutes to build
+	@scripts/fuzz $(SECONDS)
 
 docs: ## write docs/providers.md anew, and build the library's documentation, warnings as errors
 	$(CARGO) run --quiet --locked -- provider list --markdown > docs/providers.md

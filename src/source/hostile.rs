@@ -1,5 +1,6 @@
-//! What must hold whatever bytes come: nothing panics, and nothing is accepted without the right
-//! secret. The fuzz target and the tests beside this file feed it; nothing else calls it.
+//! What must hold whatever bytes come: nothing panics, nothing is accepted without the right secret,
+//! and what is read of an accepted body can be recorded. The fuzz targets and the tests beside this
+//! file feed it; nothing else calls it.
 
 use std::sync::LazyLock;
 use std::time::Duration;
@@ -8,15 +9,17 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use entity::Name;
 
+use super::identity::{EVENT_ID_BYTES_MAX, EVENT_TYPE_BYTES_MAX};
 use super::{Admitted, Source, SourceSettings, catalog, spec};
 use crate::received::{Headers, Received};
 use crate::secret::Secret;
-use crate::verify::Effort;
 use crate::verify::encoding::Encoding;
 use crate::verify::field::{Field, check_form, one_pair};
+use crate::verify::json::select::PARTS_MAX;
 use crate::verify::json::{self, Pointer, select::Selector};
 use crate::verify::signature::{Grammar, SIGNATURES_MAX, Signatures};
 use crate::verify::template::{Context, Template, Words};
+use crate::verify::{Effort, Verified};
 
 /// The secret of every source here. No input may make a signature by it.
 const SECRETS: [&str; 4] = [
@@ -42,6 +45,22 @@ event = { id = "sha256(body)", format = "raw" }"#,
 event = { id = "sha256(body)", format = "raw" }"#,
 ];
 
+/// Rules of events that no preset may have now.
+const EVENTS: [&str; 5] = [
+    r#"verify = "none"
+event = { id = ["xml:/a/b", "sha256(body)"], type = "xml:/a/c", format = ["xml", "json", "text"] }"#,
+    r#"verify = "none"
+event = { id = ["xml:/a/b", "form:id", "sha256(body)"], format = ["base64_xml(payload)", "form"] }"#,
+    r#"verify = "none"
+event = { id = ["item:/id", "sha256(item)"], type = "item:/t", split = ["/a/*/b/*", "/a/*/c/*"], format = "json" }"#,
+    r#"verify = "none"
+event = { id = ["item:/id", "sha256(item)"], split = "ndjson", format = "ndjson", empty_ok = true }
+conflict_ignore = ["/n"]"#,
+    r#"verify = "none"
+event = { id = ["concat(body:/a, body:/b)", "body:/id", "sha256(body)"], type = ["dotted(body:/t, body:/u)", "body:/kind"], format = ["form_field(payload)", "json"] }
+conflict_ignore = ["/n", "/a/0"]"#,
+];
+
 /// Names of headers that the schemes read, so that bytes find their way in.
 static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
     let mut names: Vec<String> =
@@ -57,14 +76,28 @@ static NAMES: LazyLock<Vec<String>> = LazyLock::new(|| {
 static SOURCES: LazyLock<Vec<Source>> = LazyLock::new(|| {
     let own = SPECS.iter().filter_map(|text| toml::from_str(text).ok());
     let presets = catalog::all().map(|preset| preset.source.clone());
+    let compiled = own.chain(presets).filter_map(|spec| source(&spec));
+    compiled.filter(|source| !source.scheme.is_unsigned()).collect()
+});
+
+/// The rules of events alone, of every preset and in every format: each request is accepted.
+static OPEN: LazyLock<Vec<Source>> = LazyLock::new(|| {
+    let own = EVENTS.iter().filter_map(|text| toml::from_str(text).ok());
+    let presets = catalog::all().filter_map(|preset| {
+        let open: spec::SourceSpec = toml::from_str("verify = \"none\"").ok()?;
+        let mut spec = preset.source.clone().overlay(open);
+        (spec.handshake, spec.content_types) = (None, None);
+        Some(spec)
+    });
     own.chain(presets).filter_map(|spec| source(&spec)).collect()
 });
 
-/// The source of this spec, with the first of the secrets that it takes.
+/// The source of this spec, with the first of the secrets that it takes, or with none.
 fn source(spec: &spec::SourceSpec) -> Option<Source> {
-    SECRETS.iter().find_map(|secret| {
+    let secrets = SECRETS.iter().map(|secret| vec![Secret::new((*secret).to_owned())]);
+    secrets.chain([Vec::new()]).find_map(|secrets| {
         let settings = SourceSettings {
-            secrets: vec![Secret::new((*secret).to_owned())],
+            secrets,
             max_body: 1 << 20,
             public_url: Some("https://hooks.example.com/in/hostile".to_owned()),
             ..SourceSettings::new(Name::new("hostile").ok()?, spec.clone())
@@ -79,11 +112,9 @@ pub fn sources() -> usize {
     SOURCES.len()
 }
 
-/// Reads `bytes` as everything that can be read, and as a request to every source. Fails with what
-/// doesn't hold; panics where a reader does.
-pub fn judge(bytes: &[u8], now: DateTime<Utc>) -> Result<(), String> {
+/// Gives `bytes` as a request to every source. Fails with what doesn't hold; panics where a reader does.
+pub fn requests(bytes: &[u8], now: DateTime<Utc>) -> Result<(), String> {
     let request = request(bytes, now);
-    read(bytes, &request)?;
     for source in SOURCES.iter() {
         if !matches!(source.admit(request.clone(), now), Err(_) | Ok(Admitted::Handshake(_))) {
             return Err(format!("accepted without a secret: {request:?} by {source:?}"));
@@ -134,8 +165,10 @@ fn request(bytes: &[u8], now: DateTime<Utc>) -> Received {
     }
 }
 
-/// Every reader by itself.
-fn read(bytes: &[u8], request: &Received) -> Result<(), String> {
+/// Gives `bytes` to every reader of encodings, headers, templates, forms and documents by itself. Fails
+/// with what doesn't hold; panics where a reader does.
+pub fn readers(bytes: &[u8], now: DateTime<Utc>) -> Result<(), String> {
+    let request = &request(bytes, now);
     let text = String::from_utf8_lossy(bytes);
     for encoding in [Encoding::Hex, Encoding::Base64, Encoding::Base64Url] {
         if let Some(decoded) = encoding.decode(bytes) {
@@ -166,6 +199,64 @@ fn read(bytes: &[u8], request: &Received) -> Result<(), String> {
         return Err("a form's value is longer than the form".to_owned());
     }
     documents(bytes, &text)
+}
+
+/// Reads `bytes`, as a body that was accepted, by the rules of every preset that tell which events it
+/// is. Fails with what doesn't hold; panics where a reader does.
+pub fn events(bytes: &[u8], now: DateTime<Utc>) -> Result<(), String> {
+    let request = Received {
+        method: "POST".to_owned(),
+        target: "/in/hostile".to_owned(),
+        headers: Headers::new(),
+        body: Bytes::copy_from_slice(bytes),
+        peer: None,
+        arrived_at: now,
+    };
+    for source in OPEN.iter() {
+        let first = source.admit(request.clone(), now);
+        let again = source.admit(request.clone(), now);
+        match (&first, &again) {
+            (Ok(Admitted::Event(one)), Ok(Admitted::Event(other))) => {
+                recordable(one, source)?;
+                same(one, other, source)?;
+            }
+            (Ok(Admitted::Events(some)), Ok(Admitted::Events(others))) => {
+                if some.is_empty() || some.len() > PARTS_MAX || some.len() != others.len() {
+                    return Err(format!("{} events of {request:?} by {source:?}", some.len()));
+                }
+                for (one, other) in some.iter().zip(others) {
+                    recordable(one, source)?;
+                    same(one, other, source)?;
+                }
+            }
+            (Ok(Admitted::Empty), Ok(Admitted::Empty)) | (Err(_), Err(_)) => {}
+            _ => return Err(format!("{request:?} is two things to {source:?}")),
+        }
+    }
+    Ok(())
+}
+
+/// What the tables hold: bounded texts without control characters.
+fn recordable(event: &Verified, source: &Source) -> Result<(), String> {
+    let identity = event.identity();
+    let (id, kind) = (&identity.event_id, &identity.kind);
+    let plain = !id.chars().chain(kind.chars()).any(char::is_control);
+    let bounded = id.len() <= EVENT_ID_BYTES_MAX && kind.len() <= EVENT_TYPE_BYTES_MAX;
+    if id.is_empty() || !plain || !bounded {
+        return Err(format!("can't be recorded: {event:?} by {source:?}"));
+    }
+    Ok(())
+}
+
+/// The same bytes are the same event, but where each request is one of its own.
+fn same(one: &Verified, other: &Verified, source: &Source) -> Result<(), String> {
+    let (one, other) = (one.identity(), other.identity());
+    let never = source.facts().id_places.iter().any(|place| place == "none");
+    let same_id = never || (one.dedupe_key, &one.event_id) == (other.dedupe_key, &other.event_id);
+    if !same_id || one.digest != other.digest || one.held != other.held {
+        return Err(format!("{one:?} came again as {other:?} by {source:?}"));
+    }
+    Ok(())
 }
 
 fn documents(bytes: &[u8], text: &str) -> Result<(), String> {

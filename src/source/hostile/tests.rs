@@ -78,15 +78,41 @@ fn no_bytes_are_accepted_and_none_panics() {
     for text in SPECS {
         assert!(source(&toml::from_str(text).expect("a spec")).is_some(), "{text}");
     }
-    run("requests", &request_bytes(), |bytes| judge(&bytes, at(NOW)));
-    run("bytes", &proptest::collection::vec(any::<u8>(), 0..300), |bytes| judge(&bytes, at(NOW)));
+    run("requests", &request_bytes(), |bytes| requests(&bytes, at(NOW)));
+    run("bytes", &proptest::collection::vec(any::<u8>(), 0..300), |bytes| {
+        requests(&bytes, at(NOW))
+    });
+}
+
+/// Bodies of one event and of many, nearly as the rules of [`EVENTS`] want them.
+fn body() -> impl Strategy<Value = Vec<u8>> {
+    let item = r#"\{("id":"?[a-c0-9]{0,3}"?,)?("t":("x"|1|null),)?"n":[0-9]\}"#;
+    let items = proptest::collection::vec(item, 0..4);
+    prop_oneof![
+        document(),
+        items.clone().prop_map(|items| items.join("\n").into_bytes()),
+        items.prop_map(|items| {
+            format!(r#"{{"a":[{{"b":[{}]}},{{"c":[]}}],"id":"1"}}"#, items.join(",")).into_bytes()
+        }),
+        "<a>(<b>[a-z&;]{0,5}</b>|<c/>|<!-- x -->|<b ){0,3}</a>".prop_map(String::into_bytes),
+        "payload=[A-Za-z0-9+/=%]{0,40}(&id=[a-z%0-9]{0,5}){0,2}".prop_map(String::into_bytes),
+    ]
+}
+
+#[test]
+fn what_is_read_of_any_accepted_body_can_be_recorded() {
+    for text in EVENTS {
+        let spec = toml::from_str(text).unwrap_or_else(|error| panic!("{text}: {error}"));
+        assert!(source(&spec).is_some(), "{text}");
+    }
+    assert!(OPEN.len() > 80, "only {} rules", OPEN.len());
+    run("bodies", &body(), |bytes| events(&bytes, at(NOW)));
 }
 
 #[test]
 fn documents_and_templates_of_any_bytes_are_read_without_a_panic() {
-    let empty = request(b"", at(NOW));
-    run("documents", &document(), |bytes| read(&bytes, &empty));
-    run("values", &value(), |bytes| read(&bytes, &empty));
+    run("documents", &document(), |bytes| readers(&bytes, at(NOW)));
+    run("values", &value(), |bytes| readers(&bytes, at(NOW)));
 }
 
 const SIGNED: &str = r#"

@@ -1,5 +1,4 @@
-//! Any bytes, read as everything that can be read, and as a request to every preset: nothing panics, and
-//! nothing is accepted without the right secret.
+//! Any bytes, as an accepted body, read by the rules of every preset that tell which events it is.
 
 #![no_main]
 
@@ -11,7 +10,7 @@ const NOW: i64 = 1_767_225_600;
 
 fuzz_target!(|bytes: &[u8]| {
     let now = DateTime::from_timestamp(NOW, 0).unwrap_or_default();
-    if let Err(why) = hookonce::source::hostile::judge(bytes, now) {
+    if let Err(why) = hookonce::source::hostile::events(bytes, now) {
         panic!("{why}");
     }
 });
