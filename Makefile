@@ -7,7 +7,7 @@ ROUNDS ?= 30
 SECONDS ?= 60
 
 .DEFAULT_GOAL := help
-.PHONY: help run test test-programs lint deny bench bench-quick bench-growth bench-soak bench-cleanup bench-idempotency bench-micro torture fuzz docs
+.PHONY: help run test test-programs lint deny bench bench-quick bench-growth bench-soak bench-expiry bench-gateway bench-cleanup bench-idempotency bench-micro torture fuzz docs
 
 help: ## show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-14s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -43,6 +43,12 @@ bench-growth: ## deliveries and intake with millions of rows in the tables; 30 m
 
 bench-soak: ## half the highest rate for MINUTES=20: memory, bloat, p99 a minute
 	@scripts/bench soak
+
+bench-expiry: ## 5 million expired events and 2 million bodies, deleted three ways beside intake; 40 minutes, 30 GB of disk
+	@scripts/bench expiry
+
+bench-gateway: ## requests through a gateway, next to nginx, HAProxy and none
+	@scripts/bench gateway
 
 bench-cleanup: ## cleanup of expired events under load, on both databases
 	@scripts/bench cleanup

@@ -13,6 +13,8 @@ import tempfile
 import time
 
 import contest
+import expiry
+import gateway
 import growth
 import load
 import machine
@@ -33,7 +35,7 @@ def arguments():
         return os.environ.get(name) or otherwise
 
     it = argparse.ArgumentParser(description=__doc__)
-    it.add_argument("mode", choices=["full", "quick", "growth", "soak"])
+    it.add_argument("mode", choices=["full", "quick", "growth", "soak", "expiry", "gateway"])
     it.add_argument("--rounds", type=int, default=default("ROUNDS", None), help="of the contest (full 5, quick 1, growth 3)")
     it.add_argument("--duration", type=int, default=default("DURATION", None), help="seconds that each run is measured (full 10, quick 3)")
     it.add_argument("--warm", type=int, default=default("WARM", None), help="seconds before that (full 2, quick 1)")
@@ -43,7 +45,8 @@ def arguments():
     it.add_argument("--settled", type=int, default=default("SETTLED", 5_000_000), help="growth: settled deliveries in the table")
     it.add_argument("--pending", type=int, default=default("PENDING", 500_000), help="growth: deliveries to settle")
     it.add_argument("--keys", type=int, default=default("KEYS", 10_000_000), help="growth: keys in the table")
-    it.add_argument("--expired", type=int, default=default("EXPIRED", 500_000), help="growth: events to clean up")
+    it.add_argument("--expired", type=int, default=default("EXPIRED", None), help="growth, expiry: events to clean up (500000, 5000000)")
+    it.add_argument("--bodies", type=int, default=default("BODIES", 2_000_000), help="expiry: how many of them have a body")
     it.add_argument("--minutes", type=int, default=default("MINUTES", 20), help="soak: how long")
     return it.parse_args()
 
@@ -55,9 +58,11 @@ class Bench:
         quick = options.mode == "quick"
         self.mode = options.mode
         self.full = options.mode == "full"
-        self.rounds = options.rounds or {"full": 5, "growth": 3}.get(options.mode, 1)
+        self.rounds = options.rounds or {"full": 5, "growth": 3, "gateway": 5}.get(options.mode, 1)
         self.seconds = options.duration or (3 if quick else 10)
         self.warm = options.warm if options.warm is not None else (1 if quick else 2)
+        options.expired = options.expired or (5_000_000 if options.mode == "expiry" else 500_000)
+        options.bodies = min(options.bodies, options.expired)
         self.only = re.compile(options.only)
         self.options = options
         self.cores = os.cpu_count() or 1
@@ -163,6 +168,8 @@ def publish(bench, facts, results, verdicts, began):
         parts.append(f"{bench.rounds} rounds of {bench.seconds} s; {load.CONNECTIONS} connections, bodies of {load.SIZE} bytes. "
                      "Medians, and the range over the rounds; ratios are taken within a round.\n\n"
                      + report.contest_table(results, CONTESTANTS) + "\n\n" + report.notes(results, CONTESTANTS))
+    if bench.mode == "gateway":
+        parts.append(gateway.as_table(results))
     if bench.mode == "soak":
         parts.append(soak.minutes_table(results["soak"]))
     if verdicts:
@@ -196,7 +203,7 @@ def main():
         if busy > bench.cores / 2:
             say(f"!! the machine is busy (load average {busy:.1f} on {bench.cores} cores): the ratios will be restless")
         say(f"ready after {time.monotonic() - began:.0f} s")
-        work = {"growth": growth.measure, "soak": soak.measure}.get(bench.mode, contest_and_targets)
+        work = {"growth": growth.measure, "soak": soak.measure, "expiry": expiry.measure, "gateway": gateway.measure}.get(bench.mode, contest_and_targets)
         results, verdicts = work(bench)
         publish(bench, facts, results, verdicts, began)
     except Failed as why:

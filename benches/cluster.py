@@ -41,9 +41,9 @@ def programs():
 
 
 def program(name):
-    """psql and pgbench: beside the server, or on the PATH."""
+    """Beside the server, on the PATH, or where only root's PATH looks."""
     beside = programs() / name
-    found = str(beside) if beside.exists() else shutil.which(name)
+    found = str(beside) if beside.exists() else shutil.which(name) or shutil.which(name, path="/usr/sbin")
     if not found:
         raise Failed(f"{name} is missing: run scripts/install-test-programs bench")
     return found

@@ -68,10 +68,10 @@ def check(running):
 
 # --- hookonce
 
-def config(port, admin, url, *, handler=False, concurrency=256, log="warn", more=""):
+def config(port, admin, url, *, handler=False, concurrency=256, log="warn", database="", more=""):
     """The daemon's settings. Everything that isn't named has its default."""
     text = (f'[server]\nlisten = "127.0.0.1:{port}"\n[admin]\nlisten = "127.0.0.1:{admin}"\n'
-            f'[database]\nurl = "{url}"\n[telemetry]\nlog = "{log}"\n'
+            f'[database]\nurl = "{url}"\n{database}[telemetry]\nlog = "{log}"\n'
             f'[sources.stripe]\nprovider = "stripe"\nsecrets = [{{ value = "{load.SECRET}" }}]\n')
     if handler:
         text += f'[handlers.audit]\nfrom = "stripe"\nlog = {{}}\nconcurrency = {concurrency}\n'

@@ -129,6 +129,7 @@ impl App {
                     retry: settings.retry.clone(),
                     lease: settings.lease,
                     in_lanes: settings.lane.is_some(),
+                    versions: settings.versions.clone(),
                     control: settings.control.clone(),
                     responds: false,
                 }),

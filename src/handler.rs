@@ -27,6 +27,7 @@ pub mod routing;
 pub mod seats;
 pub mod shape;
 pub mod trial;
+pub mod version;
 
 #[cfg(test)]
 mod sample;
@@ -65,6 +66,8 @@ pub struct Context {
     pub attempt: u32,
     /// The lease epoch: increases with every claim.
     pub epoch: i64,
+    /// Whether a newer event of its lane was delivered before, and the handler wants to be told.
+    pub stale: bool,
     /// How long this call may take in all.
     pub timeout: Duration,
     /// How many bytes of an answer are kept.
@@ -157,6 +160,8 @@ pub struct HandlerSettings {
     pub lease: Duration,
     /// How its deliveries are put into lanes; `None` when each may run beside any other.
     pub lane: Option<lane::Lane>,
+    /// How the events of a lane are compared; `None` when they aren't.
+    pub versions: Option<version::Versions>,
     /// What holds it back.
     pub control: control::Control,
 }

@@ -27,6 +27,7 @@ pub mod gauge;
 pub mod idempotency;
 mod lock;
 pub mod migrate;
+pub mod partition;
 pub mod pause;
 pub mod pg_cron;
 pub mod record;
@@ -40,6 +41,7 @@ mod safety;
 pub mod settle;
 pub mod stats;
 pub mod upkeep_run;
+pub mod version;
 
 pub use browse::{
     DeliveryDetail, DeliveryFilter, DeliveryRow, EventDetail, EventFilter, EventRow, Page,
@@ -171,6 +173,8 @@ pub struct StoreSettings {
     pub connections: u32,
     /// How long one statement may run on the server; on the ack path at most 5 s of it.
     pub statement_timeout: Duration,
+    /// Whether bodies and attempts are kept in a table for each day (PostgreSQL).
+    pub partition_bodies: bool,
 }
 
 /// What to do with migrations when opening.

@@ -16,6 +16,7 @@ use tokio_util::task::TaskTracker;
 
 use crate::metric::Metrics;
 use crate::retry::RetryPolicy;
+use crate::store::partition::ADD_EVERY;
 use crate::store::{Retention, Store};
 
 pub mod cleanup;
@@ -130,6 +131,10 @@ pub async fn start(
         let (parts, since) = (Arc::clone(&parts), Arc::new(OnceLock::new()));
         move || gauge::cleanup(Arc::clone(&parts), Arc::clone(&since))
     }));
+    tracker.spawn(every(ADD_EVERY, stop.clone(), {
+        let parts = Arc::clone(&parts);
+        move || partitions(Arc::clone(&parts))
+    }));
     tracker.spawn(async move {
         stop.cancelled().await;
         if let Err(error) = scheduler.shutdown().await {
@@ -168,5 +173,13 @@ where
             _ = tick.tick() => chore().await,
             () = stop.cancelled() => return,
         }
+    }
+}
+
+/// Makes the tables of the next days, where bodies and attempts have one for each. There are days in reserve, so
+/// that a failure is for the next hour to mend.
+async fn partitions(parts: Arc<UpkeepParts>) {
+    if let Err(error) = parts.store.add_partitions().await {
+        tracing::warn!(error = %error, cause = ?std::error::Error::source(&error), "the partitions of the next days can't be made now");
     }
 }

@@ -16,6 +16,7 @@ use crate::handler::answers::Answers;
 use crate::handler::control::Control;
 use crate::handler::seats::{Seat, Seating, Seats, Taken};
 use crate::handler::shape::Shape;
+use crate::handler::version::Versions;
 use crate::metric::Metrics;
 use crate::retry::RetryPolicy;
 use crate::store::claim::Room;
@@ -29,6 +30,7 @@ pub mod effect;
 mod leases;
 pub mod settle;
 mod settler;
+mod staleness;
 
 use control::Controls;
 use effect::Effect;
@@ -71,6 +73,8 @@ pub struct Callee {
     pub lease: Duration,
     /// Whether some of its deliveries wait for the end of others.
     pub in_lanes: bool,
+    /// How the events of a lane are compared.
+    pub versions: Option<Versions>,
     /// What holds it back.
     pub control: Control,
     /// Whether it answers for a source.

@@ -8,6 +8,7 @@ use sea_orm_migration::prelude::*;
 
 mod answer;
 mod captured_secret;
+mod grace;
 mod ground;
 mod handler_pause;
 mod idempotency_cache;
@@ -17,6 +18,7 @@ mod lean;
 mod replay;
 mod replay_run;
 mod skipped;
+mod version;
 
 /// All migrations, oldest first.
 #[derive(Debug)]
@@ -37,6 +39,8 @@ impl MigratorTrait for Migrator {
             Box::new(handler_pause::HandlerPause),
             Box::new(answer::Answer),
             Box::new(idempotency_cache::IdempotencyCache),
+            Box::new(version::Version),
+            Box::new(grace::Grace),
         ]
     }
 }

@@ -94,6 +94,7 @@ impl Function {
                 Effect::InTransaction(_) => TRANSACTION_LEASE,
             },
             in_lanes: false,
+            versions: None,
             control: Control::default(),
             responds: false,
         }

@@ -85,6 +85,8 @@ pub(crate) struct FileDatabase {
     pub(crate) connections: Option<u32>,
     /// How long one statement may run on the server. Default 30s.
     pub(crate) statement_timeout: Option<Span>,
+    /// Keeps bodies and attempts in a table for each day, which cleanup drops as a whole (PostgreSQL). Default false.
+    pub(crate) partition_bodies: bool,
 }
 
 /// What to do with migrations when opening.
@@ -219,6 +221,11 @@ pub(crate) struct FileHandler {
     pub(crate) lane: Option<String>,
     /// What a dead delivery does to its lane. Default block.
     pub(crate) on_dead: Option<FileOnDead>,
+    /// Where an event's version stands, such as `body:/created`: a number, or a time as RFC 3339 has it. Needs
+    /// `lane`. Default none.
+    pub(crate) version: Option<String>,
+    /// What becomes of an event when a newer one of its lane was delivered before. Default run.
+    pub(crate) stale: Option<FileStale>,
     /// How many calls may begin in a time, on each replica, such as "50/s" or "10/m". Default no limit.
     pub(crate) rate: Option<Text<Pace>>,
     /// Pauses the queue while the handler fails. Default off.
@@ -261,6 +268,18 @@ pub(crate) enum FileOnDead {
     Block,
     /// The lane goes on.
     Skip,
+}
+
+/// What becomes of a stale event.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FileStale {
+    /// The handler is called as for any other.
+    Run,
+    /// The handler isn't called.
+    Skip,
+    /// The handler is called, and told.
+    Flag,
 }
 
 /// An HTTP endpoint of the operator's.

@@ -163,6 +163,13 @@ fn store(desk: &mut Desk<'_>, file: &FileDatabase) -> StoreSettings {
     });
     let connections = file.connections.unwrap_or(10);
     let statement_timeout = file.statement_timeout.map_or(ms(30_000), |Text(span)| span);
+    let on_postgres = url.as_ref().is_none_or(|url| url.starts_with("postgres"));
+    if file.partition_bodies && !on_postgres {
+        desk.fault(
+            &["database", "partition_bodies"],
+            "only PostgreSQL keeps tables by the day: remove it, or set a postgres:// URL",
+        );
+    }
     StoreSettings {
         // Without a URL there is a fault, and this value is never used.
         url: url.unwrap_or_default(),
@@ -177,6 +184,7 @@ fn store(desk: &mut Desk<'_>, file: &FileDatabase) -> StoreSettings {
             statement_timeout,
             ms(1_000),
         ),
+        partition_bodies: file.partition_bodies,
     }
 }
 

@@ -5,6 +5,7 @@ use std::time::Duration;
 use toml::{Table, Value};
 
 use super::Config;
+use crate::handler::version::OnStale;
 use crate::handler::{HandlerSettings, Kind};
 use crate::retry::{Backoff, Limit, RetryPolicy};
 use crate::secret::Secret;
@@ -111,6 +112,7 @@ fn database(config: &Config) -> Table {
         ("migrate", migrate.into()),
         ("connections", i64::from(it.connections).into()),
         ("statement_timeout", span(it.statement_timeout)),
+        ("partition_bodies", it.partition_bodies.into()),
     ])
 }
 
@@ -225,6 +227,14 @@ pub(crate) fn handler(it: &HandlerSettings) -> Table {
     if let Some(lane) = &it.lane {
         table.insert("lane".into(), lane.place().into());
         table.insert("on_dead".into(), if lane.skip_dead { "skip" } else { "block" }.into());
+    }
+    if let Some(versions) = &it.versions {
+        table.insert("version".into(), versions.place().into());
+        let stale = match versions.on_stale {
+            OnStale::Flag => "flag",
+            OnStale::Skip => "skip",
+        };
+        table.insert("stale".into(), stale.into());
     }
     control::control(&mut table, it);
     match &it.kind {

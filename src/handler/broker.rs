@@ -14,5 +14,5 @@ pub use redis::RedisStreamSettings;
 /// What a consumer needs to know of an event and its delivery, by the names of an HTTP call's headers.
 fn fields(event: &Event, context: &Context) -> impl Iterator<Item = (&'static str, String)> {
     let kind = ("content-type", event.content_type().to_owned());
-    facts::facts(event, context).into_iter().chain([kind])
+    facts::facts(event, context).chain([kind])
 }

@@ -84,8 +84,9 @@ impl ExecHandler {
     }
 }
 
-fn facts(event: &Event, context: &Context) -> [(&'static str, String); 10] {
-    [
+fn facts(event: &Event, context: &Context) -> impl Iterator<Item = (&'static str, String)> {
+    let stale = context.stale.then(|| ("HOOKONCE_STALE", "true".to_owned()));
+    let always = [
         ("HOOKONCE_SOURCE", event.source.to_string()),
         ("HOOKONCE_EVENT", event.id.to_string()),
         ("HOOKONCE_EVENT_ID", event.event_id.clone()),
@@ -99,7 +100,8 @@ fn facts(event: &Event, context: &Context) -> [(&'static str, String); 10] {
             "HOOKONCE_RECEIVED_AT",
             event.received_at.to_rfc3339_opts(chrono::SecondsFormat::Millis, true),
         ),
-    ]
+    ];
+    always.into_iter().chain(stale)
 }
 
 #[async_trait::async_trait]

@@ -10,9 +10,13 @@ use crate::event::Event;
 const UNSAFE: &AsciiSet = &CONTROLS.add(b'%');
 
 /// The facts, as they are.
-pub(super) fn facts(event: &Event, context: &Context) -> [(&'static str, String); 8] {
+pub(super) fn facts(
+    event: &Event,
+    context: &Context,
+) -> impl Iterator<Item = (&'static str, String)> + use<> {
     let delivery = context.delivery.to_string();
-    [
+    let stale = context.stale.then(|| ("hookonce-stale", "true".to_owned()));
+    let always = [
         ("webhook-id", delivery.clone()),
         ("idempotency-key", delivery),
         ("hookonce-source", event.source.to_string()),
@@ -21,7 +25,8 @@ pub(super) fn facts(event: &Event, context: &Context) -> [(&'static str, String)
         ("hookonce-event-type", event.kind.clone()),
         ("hookonce-attempt", context.attempt.to_string()),
         ("hookonce-epoch", context.epoch.to_string()),
-    ]
+    ];
+    always.into_iter().chain(stale)
 }
 
 /// A value as a header line can hold it: percent-encoded where it must be.

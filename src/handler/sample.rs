@@ -34,6 +34,7 @@ pub(super) fn context() -> Context {
         handler: Name::new("billing").expect("a name"),
         attempt: 1,
         epoch: 1,
+        stale: false,
         keep: super::RESPONSE_BYTES_MAX,
         timeout: Duration::from_secs(20),
         cancelled: CancellationToken::new(),

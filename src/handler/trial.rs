@@ -95,6 +95,7 @@ impl Trial {
             handler: self.name.clone(),
             attempt: 1,
             epoch: 0,
+            stale: false,
             timeout: self.timeout,
             cancelled: CancellationToken::new(),
         };

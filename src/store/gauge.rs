@@ -29,9 +29,12 @@ const BACKLOG_SQLITE: &str = "SELECT h.value AS handler,
   FROM json_each(?1) AS h";
 
 /// The planner's estimate: counting a large table would read all of it.
-const SIZES_POSTGRES: &str = "SELECT c.relname::text AS name, greatest(c.reltuples, 0)::int8 AS rows,
-       pg_total_relation_size(c.oid)::int8 AS bytes
+const SIZES_POSTGRES: &str = "SELECT c.relname::text AS name, t.rows, t.bytes
   FROM pg_class c
+ CROSS JOIN LATERAL (
+       SELECT sum(greatest(p.reltuples, 0))::int8 AS rows, sum(pg_total_relation_size(p.oid))::int8 AS bytes
+         FROM pg_class p
+        WHERE p.oid = c.oid OR p.oid IN (SELECT inhrelid FROM pg_inherits WHERE inhparent = c.oid)) AS t
  WHERE c.oid = ANY (ARRAY['event', 'event_body', 'event_conflict', 'delivery', 'attempt', 'rejection', 'upkeep_run', 'idempotency_key']::regclass[])";
 
 const ROWS_SQLITE: &str =
@@ -47,8 +50,8 @@ const BYTES_SQLITE: &str =
 const EXPIRED_MAX: i64 = 100_000;
 
 const EXPIRED_POSTGRES: &str = "SELECT
-    (SELECT count(*) FROM (SELECT 1 FROM event WHERE expires_at <= (SELECT clock_timestamp()) LIMIT $1) AS e) AS event,
-    (SELECT count(*) FROM (SELECT 1 FROM event_body WHERE expires_at <= (SELECT clock_timestamp()) LIMIT $1) AS b) AS event_body,
+    (SELECT count(*) FROM (SELECT 1 FROM event WHERE expires_at <= (SELECT clock_timestamp() - hookonce_grace()) LIMIT $1) AS e) AS event,
+    (SELECT count(*) FROM (SELECT 1 FROM event_body WHERE expires_at <= (SELECT clock_timestamp() - hookonce_grace()) LIMIT $1) AS b) AS event_body,
     (SELECT count(*) FROM (SELECT 1 FROM rejection
         WHERE received_at <= (SELECT clock_timestamp()) - make_interval(secs => $2) LIMIT $1) AS r) AS rejection,
     (SELECT count(*) FROM (SELECT 1 FROM idempotency_key WHERE expires_at <= (SELECT clock_timestamp()) LIMIT $1) AS k) AS idempotency_key";

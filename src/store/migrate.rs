@@ -1,7 +1,10 @@
 //! Migrations, guarded: two replicas that start at once must not both migrate.
 
 use migration::{MigrationStatus, Migrator, MigratorTrait};
-use sea_orm::{DatabaseConnection, DbErr, SqlxPostgresConnector, SqlxSqliteConnector};
+use sea_orm::{
+    ConnectionTrait, DatabaseConnection, DbBackend, DbErr, SqlxPostgresConnector,
+    SqlxSqliteConnector,
+};
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{ConnectOptions, Connection};
@@ -10,6 +13,7 @@ use super::StoreSettings;
 use super::connect::{ACQUIRE_TIMEOUT, Target, target};
 use super::error::OpenError;
 use super::lock::FileLock;
+use super::partition::{PARTITION, is_partitioned};
 
 /// The key of PostgreSQL's advisory lock: "hookonce" in ASCII.
 const ADVISORY_LOCK: i64 = 0x686f_6f6b_6f6e_6365;
@@ -38,7 +42,14 @@ pub async fn down(settings: &StoreSettings, steps: u32) -> Result<(), OpenError>
 
 /// As [`up`], for one who holds the file's lock.
 pub(super) async fn apply(settings: &StoreSettings) -> Result<(), OpenError> {
-    guarded(settings, async |connection| Migrator::up(connection, None).await).await
+    guarded(settings, async |connection| {
+        Migrator::up(connection, None).await?;
+        if settings.partition_bodies && connection.get_database_backend() == DbBackend::Postgres {
+            connection.execute_unprepared(PARTITION).await?;
+        }
+        Ok(())
+    })
+    .await
 }
 
 fn lock(settings: &StoreSettings) -> Result<Option<FileLock>, OpenError> {
@@ -83,12 +94,33 @@ pub(super) async fn require_current(settings: &StoreSettings) -> Result<(), Open
         .map(|step| step.name)
         .collect();
     if missing.is_empty() {
-        return Ok(());
+        return require_partitions(settings).await;
     }
     Err(OpenError::Migration(format!(
         "{} not applied; run `hookonce migrate up`, or set database.migrate = \"auto\"",
         missing.join(", ")
     )))
+}
+
+/// Fails when partitions are asked for and the tables have none.
+async fn require_partitions(settings: &StoreSettings) -> Result<(), OpenError> {
+    if !settings.partition_bodies {
+        return Ok(());
+    }
+    let (_, pool) = connect(settings).await?;
+    let made = match &pool {
+        OwnPool::Postgres(pool) => is_partitioned(pool).await,
+        OwnPool::Sqlite(_) => Ok(true),
+    };
+    pool.close().await;
+    match made {
+        Ok(true) => Ok(()),
+        Ok(false) => Err(OpenError::Migration(
+            "database.partition_bodies asks for partitions, and the tables have none; run `hookonce migrate up`, or set database.migrate = \"auto\""
+                .to_owned(),
+        )),
+        Err(error) => Err(OpenError::Migration(error.to_string())),
+    }
 }
 
 async fn guarded<F>(settings: &StoreSettings, work: F) -> Result<(), OpenError>

@@ -151,6 +151,7 @@ mod tests {
             migrate: crate::store::Migrate::Off,
             connections: 2,
             statement_timeout: Duration::from_secs(1),
+            partition_bodies: false,
         };
         let script = cron.script(&settings).expect("PostgreSQL");
         assert!(!script.contains(['{', '}']), "{script}");

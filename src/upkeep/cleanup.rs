@@ -148,6 +148,17 @@ impl Cleanup<'_> {
             self.count("rejection", trimmed);
             swept.rejections += trimmed;
         }
+        // Before the rows, of which most go with them.
+        while let Some(dropped) = self.store.drop_partition().await? {
+            tracing::info!(partition.name = %dropped.name, partition.rows = dropped.rows, "dropped the partition {}", dropped.name);
+            self.count(dropped.of, dropped.rows);
+            if dropped.of == "event_body" {
+                swept.bodies += dropped.rows;
+            }
+            if self.pause(run, *swept, begun, stop).await? {
+                return Ok(true);
+            }
+        }
         let limit = self.settings.batch.max(1);
         let mut cursor = Cursor::START;
         loop {

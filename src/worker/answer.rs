@@ -88,7 +88,7 @@ mod tests {
     fn half_an_answer_and_a_failure_are_none() {
         assert_eq!(answered(Reply { cut: true, ..reply(200, "x") }), None);
         assert_eq!(answer(&Ending::Returned(Outcome::retry("busy"))), None);
-        assert_eq!(answer(&Ending::Skipped), None);
+        assert_eq!(answer(&Ending::Skipped("x")), None);
         let large = |bytes| Reply { body: vec![b'x'; bytes].into(), ..reply(200, "") };
         assert!(answered(large(ANSWER_BYTES_MAX)).is_some());
         assert_eq!(answered(large(ANSWER_BYTES_MAX + 1)), None);

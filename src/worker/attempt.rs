@@ -9,7 +9,7 @@ use futures::FutureExt;
 
 use super::effect::{Effect, Transactional, within};
 use super::settle::{Attempted, Ending, Judged, judge};
-use super::{Callee, Shared, answer, control};
+use super::{Callee, Shared, answer, control, staleness};
 use crate::event::Event;
 use crate::handler::answers::ANSWER_BYTES_MAX;
 use crate::handler::seats::Seat;
@@ -27,11 +27,12 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
     let lost = shared.leases.hold(claim.delivery, claim.epoch, callee.lease);
     let event = claim.event.take();
     let begun = Instant::now();
-    let context = Context {
+    let mut context = Context {
         delivery: claim.delivery,
         handler: callee.name.clone(),
         attempt: claim.attempt,
         epoch: claim.epoch,
+        stale: false,
         keep: if callee.responds { ANSWER_BYTES_MAX } else { RESPONSE_BYTES_MAX },
         timeout: callee.timeout,
         cancelled: lost.clone(),
@@ -39,7 +40,7 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
     let came = tokio::select! {
         // A call that has just ended is settled, even when the lease was lost in the same moment.
         biased;
-        came = run_effect(&shared, &callee, &claim, event.as_ref(), &context, &mut seat) => came,
+        came = run_effect(&shared, &callee, &claim, event.as_ref(), &mut context, &mut seat) => came,
         () = lost.cancelled() => Came::LeaseLost,
         () = shared.stop.calls.cancelled() => match &callee.effect {
             // It may have been within its COMMIT.
@@ -107,7 +108,7 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
 }
 
 /// What came of an effect.
-enum Came {
+pub(super) enum Came {
     /// To be settled.
     To(Ending),
     /// To be settled, without that the handler was called.
@@ -126,7 +127,7 @@ async fn run_effect(
     callee: &Callee,
     claim: &Claimed,
     event: Option<&Event>,
-    context: &Context,
+    context: &mut Context,
     seat: &mut Seat,
 ) -> Came {
     let Some(event) = event else { return Came::Uncalled(Ending::NoBody) };
@@ -134,15 +135,22 @@ async fn run_effect(
         Some(shape) => shape.apply(event).await,
         None => Shaped::Whole,
     };
+    let as_it_came = event;
     let event = match &shaped {
         Shaped::Whole => event,
         Shaped::Changed(event) => event,
-        Shaped::Skipped => return Came::Uncalled(Ending::Skipped),
+        Shaped::Skipped => return Came::Uncalled(Ending::Skipped("`when` is false")),
         Shaped::Failed(why) => {
             return Came::Uncalled(Ending::Returned(Outcome::reject(&why.cause)));
         }
         Shaped::Slow(why) => return Came::Uncalled(Ending::Returned(Outcome::retry(&why.cause))),
     };
+    if let Some(versions) = &callee.versions {
+        match staleness::look(shared, versions, claim, as_it_came).await {
+            Ok(stale) => context.stale = stale,
+            Err(came) => return came,
+        }
+    }
     seat.spend();
     match &callee.effect {
         Effect::Call(handler) => Came::To(call(handler.as_ref(), event, context).await),
@@ -367,9 +375,9 @@ fn say(
             tracing::info!(delivery.id = %delivery, handler.name = %handler, attempt,
             delivery.after_ms = after.as_millis(), delivery.cause = %cause, "{handler} gave {delivery} back")
         }
-        Verdict::Skipped { .. } => {
+        Verdict::Skipped { cause } => {
             tracing::debug!(delivery.id = %delivery, handler.name = %handler, attempt,
-            "{handler} skips {delivery}: its `when` is false")
+            "{handler} and {delivery}: {cause}")
         }
         Verdict::Dead { cause } => {
             tracing::error!(delivery.id = %delivery, handler.name = %handler, attempt,

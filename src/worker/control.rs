@@ -149,7 +149,7 @@ fn sign(ending: &Ending) -> (Sign, Option<i32>) {
         Ending::TimedOut(_) | Ending::Panicked(_) => (Sign::Fails, None),
         Ending::Returned(Outcome::Snooze { .. })
         | Ending::Interrupted
-        | Ending::Skipped
+        | Ending::Skipped(_)
         | Ending::NoBody => (Sign::Nothing, None),
     }
 }

@@ -31,8 +31,8 @@ pub enum Ending {
     Panicked(String),
     /// It was cut off because the daemon shuts down.
     Interrupted,
-    /// It was not called: the handler's condition is false.
-    Skipped,
+    /// It was not called, and why.
+    Skipped(&'static str),
     /// The event's body is gone, so there is nothing to hand over.
     NoBody,
 }
@@ -103,8 +103,8 @@ pub fn judge(attempted: Attempted, policy: &RetryPolicy, jitter: f64) -> Judged 
             };
             plain(verdict, TryOutcome::Fenced, Some(cause))
         }
-        Ending::Skipped => {
-            let cause = "skipped: `when` is false".to_owned();
+        Ending::Skipped(why) => {
+            let cause = format!("skipped: {why}");
             plain(Verdict::Skipped { cause }, TryOutcome::Skipped, None)
         }
         Ending::NoBody => {
@@ -156,7 +156,7 @@ mod tests {
             (Ending::TimedOut(Duration::from_secs(1)), TryOutcome::Timeout, &again),
             (Ending::Panicked("x".to_owned()), TryOutcome::Panic, &again),
             (Ending::Interrupted, TryOutcome::Fenced, &released),
-            (Ending::Skipped, TryOutcome::Skipped, &skipped),
+            (Ending::Skipped("x"), TryOutcome::Skipped, &skipped),
             (Ending::NoBody, TryOutcome::Reject, &dead),
         ];
         for (ending, outcome, verdict) in cases {

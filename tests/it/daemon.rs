@@ -7,6 +7,7 @@ mod holding;
 mod responding;
 mod shaping;
 mod stopping;
+mod versions;
 
 use std::time::Duration;
 

@@ -9,6 +9,7 @@ mod lane;
 mod lane_storm;
 mod migrate;
 mod outage;
+mod partitions;
 mod pause;
 mod pg_cron;
 mod plan;

@@ -21,6 +21,7 @@ mod nats;
 mod redis;
 mod shape;
 pub(crate) mod sql;
+mod version;
 
 use sql::Databases;
 
@@ -70,6 +71,7 @@ pub(crate) fn settings(
     retry.on_unknown = control::on_unknown(desk, text, file, kind.as_ref());
     let control = control::control(desk, text, file, kind.as_ref());
     let lane = lane::lane(desk, text, file);
+    let versions = version::versions(desk, text, file);
     Some(HandlerSettings {
         name: name?,
         from,
@@ -81,6 +83,7 @@ pub(crate) fn settings(
         retry,
         lease,
         lane,
+        versions,
         control,
     })
 }

@@ -111,6 +111,7 @@ impl Admin {
             migrate: Migrate::Auto,
             connections: 2,
             statement_timeout: PATIENCE,
+            partition_bodies: false,
         })
         .await
         .expect("a store");
@@ -322,6 +323,7 @@ async fn without_a_token_only_loopback_is_served() {
         migrate: Migrate::Auto,
         connections: 1,
         statement_timeout: PATIENCE,
+        partition_bodies: false,
     })
     .await
     .expect("a store");

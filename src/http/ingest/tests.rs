@@ -73,6 +73,7 @@ impl Door {
             migrate: Migrate::Auto,
             connections: 2,
             statement_timeout: PATIENCE,
+            partition_bodies: false,
         })
         .await
         .expect("a store");

@@ -21,15 +21,15 @@ pub(in crate::store) const SWEEP_REJECTIONS: &str = "WITH doomed AS MATERIALIZED
     DELETE FROM rejection USING doomed WHERE rejection.id = doomed.id";
 
 pub(in crate::store) const FIRST_EXPIRED: &str = "SELECT expires_at, id FROM event
-     WHERE expires_at <= (SELECT clock_timestamp()) AND (expires_at, id) > ($1, $2)
+     WHERE expires_at <= (SELECT clock_timestamp() - hookonce_grace()) AND (expires_at, id) > ($1, $2)
      ORDER BY expires_at, id LIMIT 1";
 
 const EXPIRED: &str = "SELECT
-    (SELECT count(*) FROM event e WHERE e.expires_at <= now() AND NOT EXISTS (
+    (SELECT count(*) FROM event e WHERE e.expires_at <= (SELECT now() - hookonce_grace()) AND NOT EXISTS (
         SELECT 1 FROM delivery d WHERE d.event_id = e.id AND (d.state IN ('pending', 'leased')
             OR (d.state = 'dead' AND d.settled_at > now() - make_interval(secs => $1))))) AS events,
     (SELECT count(*) FROM event_body b JOIN event e ON e.id = b.event_id
-      WHERE b.expires_at <= now() AND e.expires_at > now() AND NOT EXISTS (
+      WHERE b.expires_at <= (SELECT now() - hookonce_grace()) AND e.expires_at > (SELECT now() - hookonce_grace()) AND NOT EXISTS (
         SELECT 1 FROM delivery d WHERE d.event_id = b.event_id AND d.state IN ('pending', 'leased', 'dead'))) AS bodies,
     (SELECT count(*) FROM rejection WHERE received_at <= now() - make_interval(secs => $2)) AS rejections,
     (SELECT count(*) FROM idempotency_key WHERE expires_at <= now()

@@ -43,6 +43,7 @@ DECLARE
     outcome    text := 'done';
     failed     text;
     source     text;
+    gone       text;
 BEGIN
     -- The statements count on seeing what others have committed, and on waiting for nobody for long.
     PERFORM set_config('default_transaction_isolation', 'read committed', false),
@@ -68,6 +69,17 @@ BEGIN
         RETURN;
     END IF;
     COMMIT;
+
+    -- Where bodies and attempts have a table for each day, those that are over go first, and as a whole.
+    IF to_regprocedure('hookonce_drop_partition()') IS NOT NULL THEN
+        PERFORM hookonce_add_partitions((clock_timestamp() AT TIME ZONE 'UTC')::date, 8);
+        COMMIT;
+        LOOP
+            SELECT d.dropped INTO gone FROM hookonce_drop_partition() AS d;
+            COMMIT;
+            EXIT WHEN gone IS NULL;
+        END LOOP;
+    END IF;
 
     WHILE phase < 5 LOOP
         step := CASE WHEN singly > 0 THEN 1 ELSE batch END;

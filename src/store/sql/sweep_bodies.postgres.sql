@@ -1,7 +1,7 @@
 WITH candidate AS MATERIALIZED (
     SELECT event_id, expires_at
       FROM event_body
-     WHERE expires_at <= (SELECT clock_timestamp()) AND (expires_at, event_id) > ($1, $2)
+     WHERE expires_at <= (SELECT clock_timestamp() - hookonce_grace()) AND (expires_at, event_id) > ($1, $2)
      ORDER BY expires_at, event_id
      LIMIT $3
        FOR UPDATE SKIP LOCKED

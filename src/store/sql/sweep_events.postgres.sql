@@ -3,7 +3,7 @@
 WITH candidate AS MATERIALIZED (
     SELECT id, expires_at
       FROM event
-     WHERE expires_at <= (SELECT clock_timestamp()) AND (expires_at, id) > ($1, $2)
+     WHERE expires_at <= (SELECT clock_timestamp() - hookonce_grace()) AND (expires_at, id) > ($1, $2)
      ORDER BY expires_at, id
      LIMIT $3
        FOR UPDATE SKIP LOCKED

@@ -152,6 +152,7 @@ impl Working {
             retry: RetryPolicy::default(),
             lease: LEASE,
             in_lanes: false,
+            versions: None,
             control: hookonce::handler::control::Control::default(),
             responds: false,
         }];

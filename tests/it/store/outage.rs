@@ -187,6 +187,7 @@ async fn what_was_handled_while_the_database_was_away_is_settled_and_not_handled
         retry: RetryPolicy::default(),
         lease,
         in_lanes: false,
+        versions: None,
         control: hookonce::handler::control::Control::default(),
         responds: false,
     };

@@ -13,7 +13,7 @@ use crate::support::{PostgresServer, TestDatabase, eventually};
 /// pg_cron wakes once a minute; then the job runs.
 const PATIENCE: Duration = Duration::from_secs(180);
 
-fn job(max_run: Duration, batch: u32) -> PgCron<'static> {
+pub(super) fn job(max_run: Duration, batch: u32) -> PgCron<'static> {
     PgCron {
         schedule: "* * * * *",
         batch,
@@ -33,7 +33,7 @@ fn parts(db: &TestDatabase, job: &PgCron<'_>) -> (String, String) {
     (ours.to_owned(), crons.to_owned())
 }
 
-async fn install(db: &TestDatabase, job: &PgCron<'_>) {
+pub(super) async fn install(db: &TestDatabase, job: &PgCron<'_>) {
     db.run(&parts(db, job).0).await;
 }
 
@@ -57,7 +57,7 @@ async fn fill(db: &TestDatabase, store: &Store) {
     .await;
 }
 
-async fn runs(db: &TestDatabase) -> Vec<String> {
+pub(super) async fn runs(db: &TestDatabase) -> Vec<String> {
     db.texts("SELECT worker || ' ' || outcome || ' ' || events || ' ' || bodies || ' ' || rejections FROM upkeep_run ORDER BY started_at")
         .await
 }

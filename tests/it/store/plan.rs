@@ -10,6 +10,7 @@ use crate::support::TestDatabase;
 
 mod keys;
 mod replays;
+mod versions;
 
 /// 100,000 settled events of handler `a`, 2,000 pending ones (half of them due), 200 leased ones.
 const FILL_POSTGRES: &str = "
@@ -43,6 +44,7 @@ pub(super) const FILL_SQLITE: &str = "
     ANALYZE;";
 
 /// What a plan says, in a form that can be asked.
+#[derive(Debug)]
 pub(super) struct Plan(Value);
 
 impl Plan {
@@ -74,6 +76,15 @@ impl Plan {
             let full = node["Node Type"] == "Seq Scan";
             assert!(!full, "{table} is read whole:\n{:#}", self.0);
         }
+    }
+
+    /// How many tables of this prefix were really read.
+    pub(super) fn read_of(&self, prefix: &str) -> usize {
+        let read = |node: &&&Value| {
+            let table = node["Relation Name"].as_str().unwrap_or_default();
+            table.starts_with(prefix) && node["Actual Loops"].as_f64().unwrap_or(0.0) > 0.0
+        };
+        self.nodes().iter().filter(read).count()
     }
 
     /// No node passes more than this many rows, discarded ones included.

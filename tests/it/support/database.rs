@@ -224,7 +224,13 @@ impl Drop for Place {
 /// What a store needs to open a URL.
 pub fn store_settings(url: String) -> StoreSettings {
     let statement_timeout = Duration::from_secs(30);
-    StoreSettings { url, migrate: Migrate::Auto, connections: 8, statement_timeout }
+    StoreSettings {
+        url,
+        migrate: Migrate::Auto,
+        connections: 8,
+        statement_timeout,
+        partition_bodies: false,
+    }
 }
 
 async fn migrate(url: &str) {

@@ -1,0 +1,144 @@
+"""Millions of expired events and bodies, deleted three ways beside intake: row by row, by the day, and by one DELETE."""
+
+import re
+import shutil
+import threading
+import time
+
+import growth
+import load
+from contestants import daemon
+from processes import Failed, say, wait_until
+from report import Verdict, median
+from targets import folder_of, note, short
+
+DATABASE = "bench"
+RATE = 1000
+WINDOW = 10
+PATIENCE = 3600
+
+CLEANUP = ('[cleanup]\nschedule = "* * * * * *"\nbatch = 1000\npause = "5ms"\nmax_run = "2h"\n')
+BY_DAY = "partition_bodies = true\n"
+
+OLD = "SELECT (SELECT count(*) FROM event WHERE event_id LIKE 'evt_expired_%'), (SELECT count(*) FROM event_body WHERE expires_at < now())"
+
+STATE = """
+SELECT (SELECT sum(pg_total_relation_size(oid)) FROM pg_class WHERE relname ~ '^event(_body.*)?$' AND relkind = 'r') / 1048576,
+       (SELECT sum(n_dead_tup) FROM pg_stat_user_tables WHERE relname ~ '^event(_body.*)?$'),
+       pg_wal_lsn_diff(pg_current_wal_lsn(), '0/0') / 1048576"""
+
+# Statement by statement, as somebody would type it; each waits for nobody but is one transaction.
+BIG_DELETE = ["DELETE FROM event_body WHERE expires_at < now()", "DELETE FROM event WHERE expires_at < now()"]
+
+
+def a_daemon(bench, folder, url, *, days=False, more=""):
+    """`daemon`, with tables by the day or not."""
+    return daemon(bench, folder, url, database=BY_DAY if days else "", more=more)
+
+
+def state(bench):
+    return [float(it or 0) for it in bench.postgres.ask(DATABASE, STATE).split("\t")]
+
+
+class Waits:
+    """Waits for locks of more than ten milliseconds, as the server's log tells them."""
+
+    def __init__(self, bench):
+        self.log = bench.postgres.folder / "log"
+        self.begin = self.log.stat().st_size
+
+    def longest(self):
+        with self.log.open("rb") as file:
+            file.seek(self.begin)
+            text = file.read().decode(errors="replace")
+        waits = [float(it) for it in re.findall(r"(?:still waiting for|acquired) \S+ on .*? after ([0-9.]+) ms", text)]
+        return len(waits), max(waits, default=0.0)
+
+
+def fill(bench, folder, url, days):
+    """Expired events, and bodies for the first of them, in tables as the daemon makes them."""
+    options = bench.options
+    with a_daemon(bench, folder, url, days=days) as (_, port, _):
+        load.run(bench.load, f"http://127.0.0.1:{port}/in/stripe", folder=folder, seconds=1, rate=10, concurrent=1)
+    if days:
+        # A day's rows each: ids hold a time every five milliseconds.
+        bench.postgres.ask(DATABASE, "SELECT hookonce_add_partitions((now() - interval '61 days')::date, 3)")
+    growth.fill(bench, DATABASE, "expired", 1, options.bodies, [growth.INSERT_EVENT, growth.INSERT_BODY], ago="60 days")
+    growth.fill(bench, DATABASE, "expired", options.bodies + 1, options.expired - options.bodies, [growth.INSERT_EVENT], ago="60 days")
+    growth.tidy(bench, DATABASE)
+
+
+def one_way(bench, title, days, delete):
+    """Fills, measures intake in peace, then while it is cleaned up."""
+    with folder_of(bench, "expiry") as folder, bench.postgres.database(DATABASE) as url:
+        say(title)
+        fill(bench, folder, url, days)
+
+        def at_rate(port):
+            return load.run(bench.load, f"http://127.0.0.1:{port}/in/stripe", folder=folder, seconds=WINDOW, rate=RATE)
+
+        with a_daemon(bench, folder, url, days=days) as (_, port, _):
+            calm = [at_rate(port) for _ in range(3)]
+        size, _, wal = state(bench)
+        waits, began, ended = Waits(bench), time.monotonic(), []
+
+        def clean():
+            if delete:
+                for statement in BIG_DELETE:
+                    bench.postgres.ask(DATABASE, f"SET statement_timeout = 0; {statement}")
+            else:
+                done = "SELECT count(*) FROM upkeep_run WHERE outcome = 'done' AND events + bodies > 0"
+                wait_until("the cleanup", lambda: bench.postgres.number(DATABASE, done) >= 1, PATIENCE, 0.5)
+            ended.append(time.monotonic())
+
+        with a_daemon(bench, folder, url, days=days, more="" if delete else CLEANUP) as (process, port, _):
+            began = time.monotonic()
+            cleaning = threading.Thread(target=clean)
+            cleaning.start()
+            busy = []
+            while not ended:
+                busy.append(at_rate(port))
+                if not cleaning.is_alive() and not ended:
+                    raise Failed("the cleanup failed")
+            cleaning.join()
+        seconds = ended[0] - began
+        left = [int(it) for it in bench.postgres.ask(DATABASE, OLD).split("\t")]
+        if any(left):
+            raise Failed(f"{left} expired events and bodies are left")
+        size_after, dead, wal_after = state(bench)
+        count, longest = waits.longest()
+    rows = bench.options.expired + bench.options.bodies
+    # The last window may lie behind the end for the most part.
+    during = busy[:-1] or busy
+    calm_p99, busy_p99 = median(it["p99_ms"] for it in calm), median(it["p99_ms"] for it in during)
+    sent = sum(it["sent"] for it in busy)
+    told = note(f"{calm_p99:.3g} ms before, {busy_p99:.3g} ms during, longest answer {max(it['max_ms'] for it in busy):.0f} ms",
+                *{short(it) for it in busy})
+    say(f"  {title}: {rows / seconds:,.0f} rows/s, p99 {told}")
+    return [
+        Verdict("expiry", f"{title}: rows a second", rows / seconds, ">=", None, "/s", None, f"{seconds:.0f} s"),
+        Verdict("expiry", f"{title}: p99 during ÷ before", busy_p99 / calm_p99, "<=", None if delete else 1.2, "×", None, told),
+        Verdict("expiry", f"{title}: longest wait for a lock", longest, "<=", None, "ms", None,
+                f"{count} waits of more than 10 ms" if count else "none of more than 10 ms"),
+        Verdict("expiry", f"{title}: disk afterwards ÷ before", size_after / size, "<=", None, "×", None,
+                f"{size:,.0f} MiB, then {size_after:,.0f} with {sent:,.0f} new events; {dead:,.0f} dead rows; {wal_after - wal:,.0f} MiB of log"),
+    ]
+
+
+WAYS = [("row by row", False, False), ("by the day", True, False), ("one DELETE", False, True)]
+
+
+def measure(bench):
+    options = bench.options
+    needed = options.expired * 600 + options.bodies * 6000 + 10e9
+    free = shutil.disk_usage(bench.postgres.folder).free
+    if free < needed:
+        raise Failed(f"needs about {needed / 1e9:.0f} GB of disk, {free / 1e9:.0f} are free: set EXPIRED and BODIES lower")
+    for setting in ("log_lock_waits = on", "deadlock_timeout = '10ms'"):
+        bench.postgres.ask("postgres", f"ALTER SYSTEM SET {setting}")
+    bench.postgres.ask("postgres", "SELECT pg_reload_conf()")
+    verdicts = []
+    for title, days, delete in WAYS:
+        if bench.wants(title):
+            verdicts += one_way(bench, title, days, delete)
+    return {}, verdicts

@@ -1,0 +1,2 @@
+DROP INDEX delivery_version;
+ALTER TABLE delivery DROP COLUMN version;

@@ -1,0 +1,137 @@
+-- Bodies and attempts in a table for each day, by the time that their ids hold; what is over goes as a whole.
+-- Run at each opening that asks for it: all of it may run again.
+
+-- What expires waits a day longer for its table to go: one row after the other only what is left then.
+CREATE OR REPLACE FUNCTION hookonce_grace() RETURNS interval LANGUAGE sql STABLE AS $$ SELECT interval '1 day' $$;
+
+-- No id of that day, or of a later one, is smaller.
+CREATE OR REPLACE FUNCTION hookonce_first_id(day date) RETURNS uuid LANGUAGE sql IMMUTABLE AS $$
+    SELECT (lpad(to_hex(extract(epoch FROM day::timestamp)::bigint * 1000), 12, '0') || repeat('0', 20))::uuid
+$$;
+
+-- The table that is there becomes the first of them, as it is: nothing is written anew, but read once under a lock.
+CREATE OR REPLACE FUNCTION hookonce_partition(whole text, by_key text) RETURNS void LANGUAGE plpgsql AS $$
+DECLARE
+    -- Ids are made by the daemons' clocks: those of tomorrow may be there.
+    upto   constant date := (clock_timestamp() AT TIME ZONE 'UTC')::date + 2;
+    former constant text := format('%s_until_%s', whole, to_char(upto, 'YYYYMMDD'));
+    -- What makes its keys and indexes under their names.
+    again  text[];
+    line   text;
+    filled boolean;
+    may    record;
+BEGIN
+    IF EXISTS (SELECT FROM pg_class WHERE oid = whole::regclass AND relkind = 'p') THEN
+        RETURN;
+    END IF;
+    EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', whole);
+    SELECT array_agg(sql) INTO again FROM (
+        SELECT format('ALTER TABLE %I ADD CONSTRAINT %I %s', whole, conname, pg_get_constraintdef(oid)) AS sql
+          FROM pg_constraint WHERE conrelid = whole::regclass AND contype IN ('p', 'u')
+         UNION ALL
+        SELECT pg_get_indexdef(i.indexrelid) FROM pg_index i
+         WHERE i.indrelid = whole::regclass AND NOT EXISTS (SELECT FROM pg_constraint c WHERE c.conindid = i.indexrelid)) AS each;
+    -- A partition's own constraint must be known to hold before the whole can have it.
+    FOR line IN SELECT conname FROM pg_constraint WHERE conrelid = whole::regclass AND NOT convalidated LOOP
+        EXECUTE format('ALTER TABLE %I VALIDATE CONSTRAINT %I', whole, line);
+    END LOOP;
+    EXECUTE format('ALTER TABLE %I RENAME TO %I', whole, former);
+    FOR line IN SELECT c.relname FROM pg_index i JOIN pg_class c ON c.oid = i.indexrelid WHERE i.indrelid = former::regclass LOOP
+        EXECUTE format('ALTER INDEX %I RENAME TO %I', line, former || right(line, -length(whole)));
+    END LOOP;
+    EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL EXCLUDING INDEXES) PARTITION BY RANGE (%I)', whole, former, by_key);
+    FOREACH line IN ARRAY again LOOP
+        EXECUTE line;
+    END LOOP;
+    -- Who might read or write the table may go on.
+    FOR may IN SELECT a.privilege_type AS what, CASE a.grantee WHEN 0 THEN 'PUBLIC' ELSE a.grantee::regrole::text END AS who
+                 FROM pg_class c, aclexplode(c.relacl) a WHERE c.oid = former::regclass AND a.grantee <> c.relowner LOOP
+        EXECUTE format('GRANT %s ON %I TO %s', may.what, whole, may.who);
+    END LOOP;
+    EXECUTE format('SELECT EXISTS (SELECT FROM %I)', former) INTO filled;
+    IF filled THEN
+        EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (MINVALUE) TO (%L)', whole, former, hookonce_first_id(upto));
+    ELSE
+        EXECUTE format('DROP TABLE %I', former);
+    END IF;
+    -- For ids of a clock that is wrong by days; else it stays empty.
+    EXECUTE format('CREATE TABLE %I PARTITION OF %I DEFAULT', whole || '_elsewhen', whole);
+END $$;
+
+-- Attaching waits for nobody who reads or writes; a table that is made as a partition would.
+CREATE OR REPLACE FUNCTION hookonce_add_partitions(since date, days integer) RETURNS integer LANGUAGE plpgsql AS $$
+DECLARE
+    whole text;
+    each  date;
+    part  text;
+    made  integer := 0;
+BEGIN
+    PERFORM set_config('lock_timeout', '1s', true);
+    FOREACH whole IN ARRAY ARRAY['event_body', 'attempt'] LOOP
+        FOR n IN 0 .. days - 1 LOOP
+            each := since + n;
+            part := format('%s_on_%s', whole, to_char(each, 'YYYYMMDD'));
+            CONTINUE WHEN to_regclass(quote_ident(part)) IS NOT NULL;
+            BEGIN
+                EXECUTE format('CREATE TABLE %I (LIKE %I INCLUDING ALL)', part, whole);
+                EXECUTE format('ALTER TABLE %I ATTACH PARTITION %I FOR VALUES FROM (%L) TO (%L)',
+                               whole, part, hookonce_first_id(each), hookonce_first_id(each + 1));
+                made := made + 1;
+            EXCEPTION
+                -- The first table of all has this day; or another replica makes it at the same moment.
+                WHEN invalid_object_definition OR duplicate_table OR unique_violation THEN NULL;
+            END;
+        END LOOP;
+    END LOOP;
+    RETURN made;
+END $$;
+
+-- Drops one table whose day is over and of which nothing is needed any more, and says which and about how many
+-- rows it had; nulls when there is none, or when somebody holds it for longer than a second.
+CREATE OR REPLACE FUNCTION hookonce_drop_partition(OUT whole text, OUT dropped text, OUT about bigint) LANGUAGE plpgsql AS $$
+DECLARE
+    today constant date := (clock_timestamp() AT TIME ZONE 'UTC')::date;
+    part   record;
+    needed boolean;
+BEGIN
+    PERFORM set_config('lock_timeout', '1s', true);
+    FOR part IN
+        SELECT p.relname AS of_table, c.relname AS part_name, greatest(c.reltuples, 0)::bigint AS part_rows,
+               CASE WHEN c.relname ~ '_on_' THEN to_date(right(c.relname, 8), 'YYYYMMDD') END AS since,
+               to_date(right(c.relname, 8), 'YYYYMMDD') + CASE WHEN c.relname ~ '_on_' THEN 1 ELSE 0 END AS upto
+          FROM pg_inherits i JOIN pg_class c ON c.oid = i.inhrelid JOIN pg_class p ON p.oid = i.inhparent
+         WHERE i.inhparent IN ('event_body'::regclass, 'attempt'::regclass) AND c.relname ~ '_(on|until)_[0-9]{8}$'
+         ORDER BY 5, 2
+    LOOP
+        CONTINUE WHEN part.upto > today;
+        IF part.of_table = 'event_body' THEN
+            EXECUTE format('SELECT EXISTS (SELECT FROM %1$I WHERE expires_at > clock_timestamp())
+                OR EXISTS (SELECT FROM delivery d JOIN %1$I b ON b.event_id = d.event_id WHERE d.state IN (''pending'', ''leased'', ''dead''))',
+                part.part_name) INTO needed;
+        ELSE
+            SELECT EXISTS (SELECT FROM delivery d JOIN event e ON e.id = d.event_id
+                            WHERE d.id >= COALESCE(hookonce_first_id(part.since), '00000000-0000-0000-0000-000000000000')
+                              AND d.id < hookonce_first_id(part.upto)
+                              AND (d.state IN ('pending', 'leased', 'dead') OR e.expires_at > clock_timestamp())) INTO needed;
+        END IF;
+        CONTINUE WHEN needed;
+        BEGIN
+            EXECUTE format('LOCK TABLE %I IN ACCESS EXCLUSIVE MODE', part.of_table);
+            IF part.of_table = 'event_body' THEN
+                -- A replay that came in between has moved the time of its event's body.
+                EXECUTE format('SELECT EXISTS (SELECT FROM %I WHERE expires_at > clock_timestamp())', part.part_name) INTO needed;
+                CONTINUE WHEN needed;
+            END IF;
+            EXECUTE format('DROP TABLE %I', part.part_name);
+        EXCEPTION
+            WHEN lock_not_available OR deadlock_detected THEN RETURN;
+        END;
+        whole := part.of_table;
+        dropped := part.part_name;
+        about := part.part_rows;
+        RETURN;
+    END LOOP;
+END $$;
+
+SELECT hookonce_partition('event_body', 'event_id'), hookonce_partition('attempt', 'delivery_id');
+SELECT hookonce_add_partitions((clock_timestamp() AT TIME ZONE 'UTC')::date, 8);
