@@ -1,7 +1,9 @@
-//! Exactly once, while replicas and PostgreSQL are killed: every event adds one, and comes five times.
+//! While replicas and PostgreSQL are killed, every event comes five times: an effect in a database happens
+//! exactly once, a call at least once.
 //!
 //! 300 events are part of the normal tests. `HOOKONCE_STORM_EVENTS=10000` makes it the big one.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
@@ -12,7 +14,9 @@ use tokio::sync::Mutex;
 use super::{account, handler};
 use crate::daemon::{STRIPE, stripe};
 use crate::support::daemon::wait_until_settled;
-use crate::support::{Daemon, DaemonPlan, PostgresServer, Sender, TestDatabase, eventually};
+use crate::support::{
+    Daemon, DaemonPlan, Endpoint, PostgresServer, Sender, TestDatabase, eventually,
+};
 
 const EVENTS: usize = 300;
 const COPIES: usize = 5;
@@ -36,7 +40,8 @@ async fn storm_a_sql_effect_is_applied_once_for_each_event() {
     let db = TestDatabase::on(Arc::clone(&server)).await;
     account(&db).await;
     let plan = plan(&db).toml(&handler("", &[ADD], LINES));
-    storm("own database", &plan, &db, &db, &server).await;
+    storm("own database", &plan, &db, &server).await;
+    assert_once_each("own database", &db).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -48,9 +53,38 @@ async fn storm_a_fence_makes_an_effect_elsewhere_happen_once() {
     let plan = plan(&db)
         .toml(&handler("database = \"app\", ", &[ADD], LINES))
         .toml(&format!("[databases.app]\nurl = {:?}\n", app.url()));
-    storm("another database", &plan, &db, &app, &server).await;
+    storm("another database", &plan, &db, &server).await;
+    assert_once_each("another database", &app).await;
     let fences = app.number("SELECT count(*) FROM hookonce_fence").await;
     assert_eq!(fences, i64::try_from(events()).unwrap());
+}
+
+/// A call can't be in our transaction: it may come twice, but never under another id, and never not at all.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn storm_a_call_for_each_event_is_made_under_one_id() {
+    let server = Arc::new(PostgresServer::started().await);
+    let db = TestDatabase::on(Arc::clone(&server)).await;
+    let endpoint = Endpoint::start().await;
+    let plan = plan(&db).calls("billing", "stripe", &endpoint.url("/stripe"), LINES);
+    storm("http", &plan, &db, &server).await;
+    let calls = endpoint.calls();
+    let mut ids: BTreeMap<&str, BTreeSet<&str>> = BTreeMap::new();
+    for call in &calls {
+        ids.entry(call.header("hookonce-event-id")).or_default().insert(call.webhook_id());
+    }
+    println!("http: {} events called in {} calls", ids.len(), calls.len());
+    assert_eq!(ids.len(), events(), "every event is called for");
+    let several: Vec<_> = ids.iter().filter(|(_, ids)| ids.len() != 1).collect();
+    assert!(several.is_empty(), "under more than one id: {several:?}");
+    let distinct: BTreeSet<_> = ids.values().flatten().collect();
+    assert_eq!(distinct.len(), events(), "no id stands for two events");
+}
+
+/// The effect happened once for each event.
+async fn assert_once_each(name: &str, counts: &TestDatabase) {
+    let n = counts.number("SELECT n FROM acct").await;
+    println!("{name}: n = {n}");
+    assert_eq!(n, i64::try_from(events()).unwrap(), "{name}: each event counts once");
 }
 
 fn plan(db: &TestDatabase) -> DaemonPlan {
@@ -61,7 +95,6 @@ async fn storm(
     name: &str,
     plan: &DaemonPlan,
     db: &TestDatabase,
-    counts: &TestDatabase,
     server: &Arc<PostgresServer>,
 ) {
     let events = events();
@@ -120,14 +153,12 @@ async fn storm(
     let rows = db.number("SELECT count(*) FROM event").await;
     let delivered = db.number("SELECT count(*) FROM delivery WHERE state = 'delivered'").await;
     let tries = db.number("SELECT CAST(sum(attempts) AS bigint) FROM delivery").await;
-    let n = counts.number("SELECT n FROM acct").await;
     println!(
-        "{name}: {events} events x {COPIES}, {REPLICAS} replicas: {} acks, {rows} rows, {delivered} delivered in {tries} tries, {of_replicas} kills of a replica, {of_postgres} of PostgreSQL: n = {n}",
+        "{name}: {events} events x {COPIES}, {REPLICAS} replicas: {} acks, {rows} rows, {delivered} delivered in {tries} tries, {of_replicas} kills of a replica, {of_postgres} of PostgreSQL",
         acks.load(Ordering::SeqCst)
     );
     assert!(of_replicas > 0 && of_postgres > 0, "a storm without kills proves nothing");
     assert_eq!((rows, delivered), (i64::try_from(events).unwrap(), i64::try_from(events).unwrap()));
-    assert_eq!(n, i64::try_from(events).unwrap(), "{name}: each event counts once");
 }
 
 /// Kills replicas and PostgreSQL in turn, and starts them again, until it is over; at least once each.
