@@ -263,12 +263,14 @@ async fn claim(shared: &Arc<Shared>, tracker: &TaskTracker) -> Duration {
             return PAUSE_AFTER_ERROR;
         }
     };
+    let some = !claims.is_empty();
     for claimed in claims {
         let seat = taken.get_mut(&claimed.handler).and_then(Taken::one);
         begin(shared, claimed, seat, tracker);
     }
-    // A handler with a seat left had nothing more that was due.
-    let mut more = false;
+    // A handler with a seat left had nothing more that was due, or sources that left some of their shares: asked again,
+    // it has nothing.
+    let mut more = some;
     for (name, taken) in &taken {
         let behind = taken.left() == 0;
         shared.seats.set_behind(name, behind);

@@ -18,6 +18,7 @@ mod lean;
 mod replay;
 mod replay_run;
 mod skipped;
+mod turn;
 mod version;
 
 /// All migrations, oldest first.
@@ -41,6 +42,7 @@ impl MigratorTrait for Migrator {
             Box::new(idempotency_cache::IdempotencyCache),
             Box::new(version::Version),
             Box::new(grace::Grace),
+            Box::new(turn::Turn),
         ]
     }
 }

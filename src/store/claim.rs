@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use entity::Name;
+use rand::seq::SliceRandom;
 use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
@@ -18,8 +19,9 @@ use crate::received::Headers;
 
 /// Claims on PostgreSQL.
 const CLAIM_POSTGRES: &str = include_str!("sql/claim.postgres.sql");
-/// Claims on SQLite, one handler at a time.
+/// Claims on SQLite, of one handler and one source at a time.
 const CLAIM_SQLITE: &str = include_str!("sql/claim.sqlite.sql");
+const SOURCES_DUE_SQLITE: &str = include_str!("sql/sources_due.sqlite.sql");
 
 const NEXT_DUE_POSTGRES: &str = include_str!("sql/next_due.postgres.sql");
 
@@ -85,7 +87,8 @@ pub struct Held {
 }
 
 impl Store {
-    /// Leases what is due to `worker`, for each handler at most its room, oldest first.
+    /// Leases what is due to `worker`, for each handler at most its room: an equal share for each source that has
+    /// something due, of each the oldest first. What a source leaves of its share is for the next claim.
     ///
     /// Each claim raises the delivery's epoch and counts as a begun try. Deliveries of handlers that
     /// aren't named are left alone. Cancel-safe in the sense of this room: a claim whose answer is
@@ -211,27 +214,36 @@ async fn claim_each(
 ) -> Result<Vec<Claimed>, StoreError> {
     for room in rooms.iter().filter(|room| room.free > 0) {
         // A read first: it doesn't wait for the writer, and most polls find nothing.
-        let until: Option<f64> = sqlx::query_scalar(NEXT_DUE_SQLITE)
+        let mut sources: Vec<String> = sqlx::query_scalar(SOURCES_DUE_SQLITE)
             .bind(room.handler.as_str())
-            .fetch_optional(&sqlite.readers)
+            .fetch_all(&sqlite.readers)
             .await?;
-        if until.is_none_or(|secs| secs > 0.0) {
-            continue;
+        // Where there are more of them than room, chance says whose turn it is.
+        sources.shuffle(&mut rand::rng());
+        for (source, free) in sources.iter().zip(shares(room.free, sources.len())) {
+            let rows = sqlx::query(CLAIM_SQLITE)
+                .bind(room.handler.as_str())
+                .bind(i64::from(free))
+                .bind(seconds(room.lease))
+                .bind(worker)
+                .bind(source)
+                .fetch_all(&sqlite.writer)
+                .await?;
+            leased.extend(rows);
         }
-        let rows = sqlx::query(CLAIM_SQLITE)
-            .bind(room.handler.as_str())
-            .bind(i64::from(room.free))
-            .bind(seconds(room.lease))
-            .bind(worker)
-            .fetch_all(&sqlite.writer)
-            .await?;
-        leased.extend(rows);
     }
     let mut claims = Vec::with_capacity(leased.len());
     for row in leased.iter() {
         claims.push(claimed_sqlite(sqlite, row).await?);
     }
     Ok(claims)
+}
+
+/// Room in equal parts, the first ones larger by one where it doesn't come out even; nothing for who would get none.
+fn shares(free: u32, among: usize) -> impl Iterator<Item = u32> {
+    let among = u32::try_from(among).unwrap_or(u32::MAX).max(1);
+    let (each, over) = (free / among, free % among);
+    (0..among.min(free)).map(move |at| each + u32::from(at < over))
 }
 
 /// Undoes claims that were leased in this call and whose events can't be read now.

@@ -201,15 +201,15 @@ fn leaders<'a>(batch: &[&'a NewEvent]) -> Vec<&'a NewEvent> {
 }
 
 /// The deliveries that are made with these events, each with its event's id.
-fn births<'a>(events: &[&'a NewEvent]) -> Vec<(Uuid, &'a NewDelivery)> {
+fn births<'a>(events: &[&'a NewEvent]) -> Vec<(&'a NewEvent, &'a NewDelivery)> {
     let of = |event: &&'a NewEvent| {
-        let (id, deliveries) = (event.id, &event.deliveries);
-        deliveries.iter().map(move |delivery| (id, delivery))
+        let event = *event;
+        event.deliveries.iter().map(move |delivery| (event, delivery))
     };
     let mut births: Vec<_> = events.iter().flat_map(of).collect();
     if births.iter().any(|(_, delivery)| delivery.lane.is_some()) {
         // Leaders come in the order of their keys; a lane is in the order in which its events came.
-        births.sort_by_key(|(event, _)| *event);
+        births.sort_by_key(|(event, _)| event.id);
     }
     births
 }

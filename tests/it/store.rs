@@ -24,4 +24,5 @@ mod settle;
 mod submission;
 mod suspect;
 mod trap;
+mod turns;
 mod upkeep_run;

@@ -114,11 +114,12 @@ pub(super) fn arguments(
     all.add(column(first, |event| event.verified.received().headers.as_bytes()))?;
     all.add(column(first, |event| &event.verified.body()[..]))?;
     all.add(column(&births, |(_, delivery)| delivery.id))?;
-    all.add(column(&births, |(event, _)| *event))?;
+    all.add(column(&births, |(event, _)| event.id))?;
     all.add(column(&births, |(_, delivery)| delivery.handler.as_str()))?;
     all.add(column(&births, |(_, delivery)| delivery.epoch()))?;
     all.add(column(&births, |(_, delivery)| delivery.lease.as_ref().map(|it| &*it.worker)))?;
     all.add(column(&births, |(_, delivery)| delivery.lease.as_ref().map(|it| seconds(it.length))))?;
+    all.add(column(&births, |(event, _)| event.verified.source().as_str()))?;
     if is_guarded(first) {
         all.add(column(first, |event| signed_digest(event, suspects)))?;
         all.add(column(first, |event| suspects.get(&event.id).copied()))?;

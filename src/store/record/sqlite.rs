@@ -47,8 +47,8 @@ static INSERT_BODIES: LazyLock<[String; SIZES]> =
 
 static INSERT_DELIVERIES: LazyLock<[String; SIZES]> = LazyLock::new(|| {
     inserts(
-        "delivery (id, event_id, handler, state, attempts, opened_at, due_at, lease_epoch, leased_at, lease_until, leased_by)",
-        11,
+        "delivery (id, event_id, handler, state, attempts, opened_at, due_at, lease_epoch, leased_at, lease_until, leased_by, source)",
+        12,
         "",
     )
 });
@@ -56,8 +56,8 @@ static INSERT_DELIVERIES: LazyLock<[String; SIZES]> = LazyLock::new(|| {
 /// Where a batch holds deliveries in lanes.
 static INSERT_LANED: LazyLock<[String; SIZES]> = LazyLock::new(|| {
     inserts(
-        "delivery (id, event_id, handler, state, attempts, opened_at, due_at, lease_epoch, leased_at, lease_until, leased_by, lane, lane_skip)",
-        13,
+        "delivery (id, event_id, handler, state, attempts, opened_at, due_at, lease_epoch, leased_at, lease_until, leased_by, source, lane, lane_skip)",
+        14,
         "",
     )
 });
@@ -189,7 +189,7 @@ async fn insert(
             let lease = delivery.lease.as_ref();
             query = query
                 .bind(delivery.id)
-                .bind(*event)
+                .bind(event.id)
                 .bind(delivery.handler.as_str())
                 .bind(if lease.is_some() { "leased" } else { "pending" })
                 .bind(delivery.epoch())
@@ -198,7 +198,8 @@ async fn insert(
                 .bind(delivery.epoch())
                 .bind(lease.map(|_| text.as_str()))
                 .bind(lease.map(|lease| after(now, lease.length)))
-                .bind(lease.map(|lease| &*lease.worker));
+                .bind(lease.map(|lease| &*lease.worker))
+                .bind(event.verified.source().as_str());
             if laned {
                 let lane = delivery.lane.as_ref();
                 query = query

@@ -1,25 +1,60 @@
--- Each handler takes at most what it has room for, so that none starves another. 'pending' is a literal
--- because a generic plan can't prove a partial index from a parameter, and the clock is a sub-select
--- because a volatile function is never an index condition. The update doesn't name the state: the row is locked
--- and was checked, and with the state the planner may walk all that is pending instead of the primary key.
-WITH due AS MATERIALIZED (
-    SELECT d.id, room.lease
-      FROM UNNEST($1::text[], $2::int8[], $3::float8[]) AS room (handler, free, lease)
+-- Each handler takes at most what it has room for, so that none starves another; and of its room each source that has
+-- something due gets the same share, so that none of those does. Sources are found by jumping from one to the next in
+-- the index. Where there are more of them than room, chance says whose turn it is.
+-- 'pending' is a literal because a generic plan can't prove a partial index from a parameter, and the clock is a
+-- sub-select because a volatile function is never an index condition. The update doesn't name the state: the row is locked
+-- and was checked, and with the state the planner may walk all that is pending instead of the primary key. Nor does it join:
+-- a plan that was made while the table was empty would walk the whole table for that.
+WITH RECURSIVE source AS (
+    SELECT room.handler, room.free, first.name
+      FROM UNNEST($1::text[], $2::int8[]) AS room (handler, free)
+     CROSS JOIN LATERAL (
+           SELECT COALESCE(d.source, '') AS name
+             FROM delivery d
+            WHERE d.state = 'pending' AND NOT d.lane_waits AND d.handler = room.handler
+            ORDER BY COALESCE(d.source, '')
+            LIMIT 1) AS first
+     UNION ALL
+    SELECT source.handler, source.free, next.name
+      FROM source
+     CROSS JOIN LATERAL (
+           SELECT COALESCE(d.source, '') AS name
+             FROM delivery d
+            WHERE d.state = 'pending' AND NOT d.lane_waits AND d.handler = source.handler
+              AND COALESCE(d.source, '') > source.name
+            ORDER BY COALESCE(d.source, '')
+            LIMIT 1) AS next
+),
+share AS MATERIALIZED (
+    SELECT handler, name,
+           free / count(*) OVER one + CASE WHEN row_number() OVER (one ORDER BY random()) <= free % count(*) OVER one THEN 1 ELSE 0 END AS free
+      FROM source
+     WHERE (SELECT d.due_at
+              FROM delivery d
+             WHERE d.state = 'pending' AND NOT d.lane_waits AND d.handler = source.handler AND COALESCE(d.source, '') = source.name
+             ORDER BY d.due_at
+             LIMIT 1) <= (SELECT clock_timestamp())
+    WINDOW one AS (PARTITION BY handler)
+),
+due AS MATERIALIZED (
+    SELECT d.id
+      FROM share
      CROSS JOIN LATERAL (
            SELECT id
              FROM delivery
-            WHERE state = 'pending' AND NOT lane_waits AND handler = room.handler AND due_at <= (SELECT clock_timestamp())
+            WHERE state = 'pending' AND NOT lane_waits AND handler = share.handler AND COALESCE(source, '') = share.name
+              AND due_at <= (SELECT clock_timestamp())
             ORDER BY due_at, id
-            LIMIT room.free
+            LIMIT share.free
               FOR UPDATE SKIP LOCKED) AS d
 ),
 leased AS (
     UPDATE delivery d
        SET state = 'leased', lease_epoch = d.lease_epoch + 1, attempts = d.attempts + 1,
-           leased_at = clock_timestamp(), lease_until = clock_timestamp() + make_interval(secs => due.lease),
-           leased_by = $4
-      FROM due
-     WHERE d.id = due.id AND d.lease_until IS NULL
+           leased_at = clock_timestamp(), leased_by = $4,
+           lease_until = clock_timestamp() + make_interval(secs => (
+               SELECT room.lease FROM UNNEST($1::text[], $3::float8[]) AS room (handler, lease) WHERE room.handler = d.handler))
+     WHERE d.id = ANY (ARRAY(SELECT id FROM due)) AND d.lease_until IS NULL
     RETURNING d.id, d.event_id, d.handler, d.lease_epoch, d.attempts, d.attempts_before, d.opened_at, d.due_at
 )
 SELECT l.id, l.handler, l.lease_epoch, l.attempts, l.attempts_before,

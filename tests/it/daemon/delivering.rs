@@ -8,7 +8,7 @@ use futures::future::join_all;
 use super::{LEASE, PATIENCE, STRIPE, billing, stripe};
 use crate::both_databases;
 use crate::support::daemon::wait_until_settled;
-use crate::support::{Answer, DaemonPlan, Endpoint, eventually};
+use crate::support::{Answer, DaemonPlan, Endpoint, Signer, eventually};
 
 both_databases!(a_restart_between_two_copies_of_an_event_runs_it_once, |db| async move {
     let endpoint = Endpoint::start().await;
@@ -91,6 +91,29 @@ both_databases!(deliveries_of_one_lane_are_called_one_by_one_in_their_order, |db
     assert_eq!(called, ["evt_1", "evt_1", "evt_2", "evt_2", "evt_3", "evt_4", "evt_5"]);
     wait_until_settled(&db, PATIENCE).await;
     assert_eq!(endpoint.count(), 7);
+});
+
+both_databases!(a_source_that_floods_a_handler_keeps_no_other_waiting, |db| async move {
+    let endpoint = Endpoint::start().await;
+    endpoint.answer_otherwise(Answer::ok().held());
+    let table = format!(
+        "[handlers.audit]\nfrom = [\"stripe\", \"github\"]\nconcurrency = 2\nhttp = {{ url = {:?} }}\n",
+        endpoint.url("/")
+    );
+    let github = Signer::of("github");
+    let daemon = DaemonPlan::on(&db).source(&stripe()).source(&github).toml(&table).start().await;
+    for at in 0..40 {
+        let event = stripe().event(&format!("evt_{at}"), "invoice.paid");
+        daemon.sender().send(STRIPE, &event).await.assert_accepted();
+    }
+    endpoint.wait_for_calls(2, PATIENCE).await;
+    daemon.sender().send("/in/github", &github.event("gh_1", "push")).await.assert_accepted();
+    endpoint.release(41);
+    wait_until_settled(&db, PATIENCE).await;
+    let calls = endpoint.calls();
+    let at = calls.iter().position(|call| call.header("hookonce-source") == "github");
+    // By its turn it is among the next; that chance passes it over until nothing else is left is one in 2^38.
+    assert!(at.is_some_and(|at| at < 40), "called as number {at:?} of {}", calls.len());
 });
 
 both_databases!(a_handler_that_asks_for_time_gets_it, |db| async move {

@@ -91,12 +91,7 @@ fn plan(db: &TestDatabase) -> DaemonPlan {
     DaemonPlan::on(db).source(&stripe())
 }
 
-async fn storm(
-    name: &str,
-    plan: &DaemonPlan,
-    db: &TestDatabase,
-    server: &Arc<PostgresServer>,
-) {
+async fn storm(name: &str, plan: &DaemonPlan, db: &TestDatabase, server: &Arc<PostgresServer>) {
     let events = events();
     let mut replicas = Vec::new();
     for _ in 0..REPLICAS {

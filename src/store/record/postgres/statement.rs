@@ -34,11 +34,12 @@ kept AS (
 ),
 opened AS (
     INSERT INTO delivery (id, event_id, handler, state, attempts, opened_at, due_at, lease_epoch, leased_at,
-                          lease_until, leased_by", $delivery_more, ")
+                          lease_until, leased_by, source", $delivery_more, ")
     SELECT id, event_id, handler, CASE WHEN worker IS NULL THEN 'pending' ELSE 'leased' END, epoch::int4, now(), now(), epoch,
-           CASE WHEN worker IS NOT NULL THEN now() END, now() + make_interval(secs => lease), worker", $delivery_more, "
+           CASE WHEN worker IS NOT NULL THEN now() END, now() + make_interval(secs => lease), worker, source", $delivery_more, "
       FROM (SELECT UNNEST($13::uuid[]) AS id, UNNEST($14::uuid[]) AS event_id, UNNEST($15::text[]) AS handler,
-                   UNNEST($16::int8[]) AS epoch, UNNEST($17::text[]) AS worker, UNNEST($18::float8[]) AS lease", $delivery_from, ") AS input
+                   UNNEST($16::int8[]) AS epoch, UNNEST($17::text[]) AS worker, UNNEST($18::float8[]) AS lease,
+                   UNNEST($19::text[]) AS source", $delivery_from, ") AS input
      WHERE event_id IN (SELECT id FROM fresh)", $order, "
 )
 SELECT id, received_at FROM fresh"
@@ -56,7 +57,7 @@ const PLAIN: &str = record! {
 const GUARDED: &str = record! {
     event: {
         more: ", signed_digest, replay_of",
-        from: ", UNNEST($19::bytea[]) AS signed_digest, UNNEST($20::uuid[]) AS replay_of",
+        from: ", UNNEST($20::bytea[]) AS signed_digest, UNNEST($21::uuid[]) AS replay_of",
         conflict: ""
     },
     delivery: { more: "", from: "", order: "" },
@@ -68,7 +69,7 @@ const LANED: &str = record! {
     event: { more: "", from: "", conflict: "(dedupe_key)" },
     delivery: {
         more: ", lane, lane_skip",
-        from: ", UNNEST($19::text[]) AS lane, UNNEST($20::bool[]) AS lane_skip",
+        from: ", UNNEST($20::text[]) AS lane, UNNEST($21::bool[]) AS lane_skip",
         order: " ORDER BY hookonce_lane_lock_of(handler, lane) NULLS FIRST, event_id"
     },
 };
@@ -76,12 +77,12 @@ const LANED: &str = record! {
 const GUARDED_LANED: &str = record! {
     event: {
         more: ", signed_digest, replay_of",
-        from: ", UNNEST($19::bytea[]) AS signed_digest, UNNEST($20::uuid[]) AS replay_of",
+        from: ", UNNEST($20::bytea[]) AS signed_digest, UNNEST($21::uuid[]) AS replay_of",
         conflict: ""
     },
     delivery: {
         more: ", lane, lane_skip",
-        from: ", UNNEST($21::text[]) AS lane, UNNEST($22::bool[]) AS lane_skip",
+        from: ", UNNEST($22::text[]) AS lane, UNNEST($23::bool[]) AS lane_skip",
         order: " ORDER BY hookonce_lane_lock_of(handler, lane) NULLS FIRST, event_id"
     },
 };

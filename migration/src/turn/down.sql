@@ -1,0 +1,2 @@
+DROP INDEX delivery_turn;
+ALTER TABLE delivery DROP COLUMN source;
