@@ -49,6 +49,10 @@ pub struct Model {
     pub lane_head: bool,
     /// Whether it waits for the one before it in its lane: then nobody claims it.
     pub lane_waits: bool,
+    /// How new its event says that it is, in a form whose order as text is that of what it says.
+    pub version: Option<String>,
+    /// The source of its event; nothing for what a replay made.
+    pub source: Option<String>,
 }
 
 /// No ORM relations: the store writes its joins out.

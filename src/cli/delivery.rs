@@ -357,6 +357,10 @@ pub(super) fn text(delivery: &DeliveryFull) -> String {
         plain(&delivery.r#type),
         plain(&delivery.event_id)
     );
+    if let Some(lane) = &delivery.lane {
+        let waits = if delivery.waits { ", waits for the one before it" } else { "" };
+        text += &format!("\n  lane \"{}\"{waits}", plain(lane));
+    }
     if let Some(cause) = &delivery.cause {
         text += &format!("\n  {}", plain(cause));
     }

@@ -120,6 +120,8 @@ pub fn delivery(
         due_at: delivery.due_at,
         settled_at: delivery.settled_at,
         cause: delivery.cause,
+        lane: delivery.lane,
+        waits: delivery.lane_waits,
         tries: tries.map(|tries| tries.into_iter().map(Try::from).collect()),
     }
 }

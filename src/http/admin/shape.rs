@@ -150,6 +150,12 @@ pub struct DeliveryFull {
     pub settled_at: Option<DateTime<Utc>>,
     /// Why it is not delivered (yet).
     pub cause: Option<String>,
+    /// The lane of its handler that it is in.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub lane: Option<String>,
+    /// Whether it waits for the one before it in its lane.
+    #[serde(default)]
+    pub waits: bool,
     /// Its tries, oldest first; absent in lists.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub tries: Option<Vec<Try>>,

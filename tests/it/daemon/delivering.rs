@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::time::Duration;
 
 use futures::future::join_all;
+use serde_json::json;
 
 use super::{LEASE, PATIENCE, STRIPE, billing, stripe};
 use crate::both_databases;
@@ -91,6 +92,32 @@ both_databases!(deliveries_of_one_lane_are_called_one_by_one_in_their_order, |db
     assert_eq!(called, ["evt_1", "evt_1", "evt_2", "evt_2", "evt_3", "evt_4", "evt_5"]);
     wait_until_settled(&db, PATIENCE).await;
     assert_eq!(endpoint.count(), 7);
+});
+
+both_databases!(who_waits_in_a_lane_is_seen, |db| async move {
+    let endpoint = Endpoint::start().await;
+    endpoint.answer_otherwise(Answer::ok().held());
+    let daemon = billing(&db, &endpoint, "lane = \"body:/data/object/id\"").start().await;
+    for id in ["evt_1", "evt_2"] {
+        daemon.sender().send(STRIPE, &stripe().event(id, "x")).await.assert_accepted();
+    }
+    endpoint.wait_for_calls(1, PATIENCE).await;
+    let list = daemon.run(&["delivery", "list", "-o", "json"]).await.json();
+    let items = list["items"].as_array().unwrap();
+    let seen: Vec<_> =
+        items.iter().map(|it| (&it["event_id"], &it["lane"], &it["waits"])).collect();
+    let row = |id: &'static str, waits: bool| (json!(id), json!("in_1"), json!(waits));
+    let (first, second) = (row("evt_1", false), row("evt_2", true));
+    assert_eq!(seen, [(&second.0, &second.1, &second.2), (&first.0, &first.1, &first.2)]);
+    let id = items[0]["id"].as_str().unwrap();
+    let shown = daemon.run(&["delivery", "show", id]).await;
+    assert!(
+        shown.text().contains("lane \"in_1\", waits for the one before it"),
+        "{}",
+        shown.text()
+    );
+    endpoint.release(2);
+    wait_until_settled(&db, PATIENCE).await;
 });
 
 both_databases!(a_source_that_floods_a_handler_keeps_no_other_waiting, |db| async move {
