@@ -19,6 +19,7 @@ use super::problem::Problem;
 use super::public::PublicState;
 use crate::idempotency::cache::Caches;
 use crate::idempotency::fingerprint::{self, fingerprint};
+use crate::idempotency::middleware::replayed;
 use crate::idempotency::{Begun, Compare, Engine, RedisAddress, Refusal, Rules, key};
 use crate::metric::Metrics;
 use crate::store::Store;
@@ -197,7 +198,7 @@ impl Gateway {
         };
         *head.body_mut() = Some(body.into());
         match self.engine.begin(claim, &self.rules).await {
-            Begun::Replay(kept) => answer::replay(*kept),
+            Begun::Replay(kept) => replayed(*kept),
             Begun::Refused(refusal) => answer::refusal(&refusal).response(),
             Begun::Run(run) => self.run(Some(run), head, share).await,
             Begun::Unguarded => self.run(None, head, share).await,

@@ -6,6 +6,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue};
 use uuid::Uuid;
 
 use super::problem::Problem;
+use crate::idempotency::policy::is_bodiless;
 use crate::source::{Answer, OkReply};
 
 /// The ack of a durable event: the provider's own when its preset has one, else ours.
@@ -37,7 +38,7 @@ fn word(duplicate: bool) -> &'static str {
 /// escaping.
 fn answer(reply: &OkReply, ours: impl FnOnce() -> String) -> HttpResponse {
     let mut response = HttpResponse::build(reply.status.map_or(StatusCode::OK, success));
-    if response_has_no_body(reply.status) {
+    if reply.status.is_some_and(is_bodiless) {
         return response.finish();
     }
     if let Some(body) = reply.body.clone() {
@@ -49,11 +50,6 @@ fn answer(reply: &OkReply, ours: impl FnOnce() -> String) -> HttpResponse {
         return response.body(body);
     }
     response.insert_header((CONTENT_TYPE, "application/json")).body(ours())
-}
-
-/// Bytes behind such an answer would be taken for the next one.
-fn response_has_no_body(status: Option<u16>) -> bool {
-    matches!(status, Some(204 | 205))
 }
 
 /// Only a 2xx says that an event is recorded; a preset that says anything else is corrected.
@@ -79,7 +75,7 @@ pub(super) fn handshake(answer: Answer) -> Result<HttpResponse, Problem> {
         let value = HeaderValue::try_from(value).map_err(|_| unfit())?;
         response.append_header((name, value));
     }
-    if response_has_no_body(Some(answer.status)) {
+    if is_bodiless(answer.status) {
         return Ok(response.finish());
     }
     Ok(response.body(answer.body))

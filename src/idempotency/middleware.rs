@@ -38,7 +38,8 @@ mod reply;
 use commit::commit;
 pub use current::Current;
 use current::Kind;
-use reply::{answer, refused, replayed};
+pub(crate) use reply::replayed;
+use reply::{answer, refused};
 
 /// The largest body of a request, in bytes, unless it is said otherwise.
 const MAX_BODY: usize = 1 << 20;

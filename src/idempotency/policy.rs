@@ -24,6 +24,12 @@ pub const NEVER_KEPT: [&str; 11] = [
     "content-length",
 ];
 
+/// Whether an answer of this status ends with its head (RFC 9110): bytes behind it would be taken for the next one.
+#[must_use]
+pub const fn is_bodiless(status: u16) -> bool {
+    matches!(status, 204 | 205 | 304)
+}
+
 /// What to do when nobody knows whether a run had its effect.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum OnUnknown {

@@ -12,6 +12,8 @@ use tokio::sync::mpsc;
 
 use crate::http::problem::Problem;
 use crate::idempotency::Refusal;
+use crate::idempotency::middleware::replayed;
+use crate::idempotency::policy::is_bodiless;
 use crate::store::idempotency::KeyAnswer;
 
 /// The head of an answer of the upstream.
@@ -44,7 +46,7 @@ impl Reply {
     pub(super) fn response(self, is_head: bool, with: impl Send + 'static) -> HttpResponse {
         match self {
             Self::Whole(head, body) => begin(&head).body(body),
-            Self::Kept(kept) => replay(*kept),
+            Self::Kept(kept) => replayed(*kept),
             Self::Problem(problem) => problem.response(),
             Self::Pieces(head, _) if is_head => {
                 // The length is what a client asks for by HEAD; no body follows it.
@@ -62,7 +64,7 @@ impl Reply {
                 let mut response = begin(&head);
                 let stream = stream(pieces, with);
                 match length {
-                    _ if bodiless(head.status) => response.finish(),
+                    _ if is_bodiless(head.status) => response.finish(),
                     Some(length) => response.body(SizedStream::new(length, stream)),
                     None => response.body(BodyStream::new(stream)),
                 }
@@ -92,41 +94,17 @@ fn stream(
     })
 }
 
-/// Bytes behind such an answer would be taken for the next one.
-fn bodiless(status: u16) -> bool {
-    matches!(status, 204 | 205 | 304)
-}
-
 fn begin(head: &Head) -> actix_web::HttpResponseBuilder {
     let status = StatusCode::from_u16(head.status).unwrap_or(StatusCode::BAD_GATEWAY);
     let mut response = HttpResponse::build(status);
-    lines(&mut response, head.headers.iter().map(|(name, value)| (name.as_str(), &value[..])));
-    response
-}
-
-fn lines<'a>(
-    response: &mut actix_web::HttpResponseBuilder,
-    lines: impl Iterator<Item = (&'a str, &'a [u8])>,
-) {
-    for (name, value) in lines {
+    for (name, value) in &head.headers {
         // Both came in as header lines, so they fit.
         let name = HeaderName::from_bytes(name.as_bytes());
         if let (Ok(name), Ok(value)) = (name, HeaderValue::from_bytes(value)) {
             response.append_header((name, value));
         }
     }
-}
-
-/// An earlier run's answer.
-pub(super) fn replay(kept: KeyAnswer) -> HttpResponse {
-    let status = StatusCode::from_u16(kept.status).unwrap_or(StatusCode::BAD_GATEWAY);
-    let mut response = HttpResponse::build(status);
-    lines(&mut response, kept.headers.iter());
-    response.append_header(("idempotent-replayed", "true"));
-    if bodiless(kept.status) {
-        return response.finish();
-    }
-    response.body(kept.body.unwrap_or_default())
+    response
 }
 
 /// A refusal as a problem document.

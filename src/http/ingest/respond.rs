@@ -10,6 +10,7 @@ use uuid::Uuid;
 
 use super::{Ending, Visit};
 use crate::handler::answers::{Answer, Told};
+use crate::idempotency::policy::is_bodiless;
 use crate::source::Respond;
 use crate::store::answer::StoredAnswer;
 
@@ -80,7 +81,7 @@ impl Visit<'_> {
 pub(super) fn response(answer: Answer) -> HttpResponse {
     let status = StatusCode::from_u16(answer.status).ok().filter(StatusCode::is_success);
     let mut response = HttpResponse::build(status.unwrap_or(StatusCode::OK));
-    if matches!(answer.status, 204 | 205) {
+    if is_bodiless(answer.status) {
         return response.finish();
     }
     // Of an empty body without a type there is nothing to say.

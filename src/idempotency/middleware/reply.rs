@@ -6,6 +6,7 @@ use actix_web::http::header::{CONTENT_TYPE, HeaderName, HeaderValue, RETRY_AFTER
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
 
+use crate::idempotency::policy::is_bodiless;
 use crate::idempotency::{Answer, AnswerBody, Refusal};
 use crate::received::Headers;
 use crate::store::idempotency::KeyAnswer;
@@ -26,7 +27,7 @@ pub(super) fn answer(head: &HttpResponse<()>, body: &Bytes, keep_max: usize) -> 
 }
 
 /// An earlier run's answer.
-pub(super) fn replayed(kept: KeyAnswer) -> HttpResponse {
+pub(crate) fn replayed(kept: KeyAnswer) -> HttpResponse {
     let status = StatusCode::from_u16(kept.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = HttpResponse::build(status);
     for (name, value) in kept.headers.iter() {
@@ -36,6 +37,9 @@ pub(super) fn replayed(kept: KeyAnswer) -> HttpResponse {
         }
     }
     response.append_header(("idempotent-replayed", "true"));
+    if is_bodiless(kept.status) {
+        return response.finish();
+    }
     response.body(kept.body.unwrap_or_default())
 }
 
