@@ -58,6 +58,7 @@ pub struct Running {
     worker: JoinHandle<()>,
     worker_stop: WorkerStop,
     gateways: TaskTracker,
+    tunnels_closing: CancellationToken,
     upkeep: TaskTracker,
     upkeep_stop: CancellationToken,
     drain: std::time::Duration,

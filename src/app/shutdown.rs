@@ -1,8 +1,8 @@
 //! The order in which an app ends. Each step waits for the one before it, with a limit.
 //!
 //! Readiness turns 503, so that a balancer looks elsewhere; claiming stops, and running calls get
-//! their grace from now on, while requests are still served; the listeners stop accepting and finish
-//! what they have; intake records what was submitted; calls that are still running are cut off and
+//! their grace from now on, while requests are still served; WebSockets are closed, which would never end
+//! by themselves; the listeners stop accepting and finish what they have; intake records what was submitted; calls that are still running are cut off and
 //! their deliveries given back, uncounted; the pools close.
 
 use std::time::{Duration, Instant};
@@ -22,6 +22,7 @@ pub(super) async fn shutdown(running: Running) {
     let grace_until = tokio::time::Instant::now() + running.grace;
     running.upkeep_stop.cancel();
 
+    running.tunnels_closing.cancel();
     for stopper in &running.stoppers {
         stopper.stop(true).await;
     }

@@ -124,8 +124,15 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
     );
 
     let gateways = TaskTracker::new();
-    let made = http::Gateways::new(&config.gateways, &shared.store, &shared.metrics, &gateways)
-        .map_err(|fault| BuildError(vec![fault]))?;
+    let tunnels_closing = CancellationToken::new();
+    let made = http::Gateways::new(
+        &config.gateways,
+        &shared.store,
+        &shared.metrics,
+        &gateways,
+        &tunnels_closing,
+    )
+    .map_err(|fault| BuildError(vec![fault]))?;
     let public_parts = PublicParts {
         gateways: made,
         sources: Arc::clone(&shared.sources),
@@ -209,6 +216,7 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
         intake,
         intake_closing,
         gateways,
+        tunnels_closing,
         worker,
         worker_stop,
         upkeep,

@@ -11,6 +11,7 @@ use actix_web::http::header::CONTENT_TYPE;
 use actix_web::{HttpRequest, HttpResponse, web};
 use entity::Name;
 use tokio::runtime::Handle;
+use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 use url::Url;
 
@@ -26,6 +27,7 @@ use crate::store::Store;
 use crate::store::idempotency::{KeyClaim, KeyId};
 
 mod answer;
+mod frames;
 mod headers;
 mod protected;
 mod relay;
@@ -83,16 +85,19 @@ pub(super) struct Gateway {
     upstream: Arc<Upstream>,
     runtime: Handle,
     tracker: TaskTracker,
+    closing: CancellationToken,
 }
 
 impl Gateways {
     /// Makes the clients. Must be called on the runtime that outlives every run; runs are counted by
-    /// `tracker`. Fails with a sentence when no client can be made.
+    /// `tracker`, and `closing` ends WebSockets, which never end by themselves. Fails with a sentence when no
+    /// client can be made.
     pub fn new(
         settings: &[GatewaySettings],
         store: &Store,
         metrics: &Metrics,
         tracker: &TaskTracker,
+        closing: &CancellationToken,
     ) -> Result<Self, String> {
         let mut gateways = Vec::with_capacity(settings.len());
         let mut caches = Caches::default();
@@ -110,6 +115,7 @@ impl Gateways {
                 upstream: Arc::new(upstream),
                 runtime: Handle::current(),
                 tracker: tracker.clone(),
+                closing: closing.clone(),
                 settings: settings.clone(),
             });
         }

@@ -1,4 +1,4 @@
-//! WebSockets: once the service agrees, bytes both ways until one side has enough.
+//! WebSockets: once the service agrees, bytes both ways until one side has enough, or we stop.
 
 use std::io;
 use std::sync::Arc;
@@ -7,19 +7,26 @@ use std::time::Duration;
 
 use actix_web::{HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
+use reqwest::StatusCode;
 use reqwest::header::HeaderValue;
-use reqwest::{StatusCode, Upgraded};
-use tokio::io::{AsyncReadExt, AsyncWriteExt, ReadHalf, WriteHalf};
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::sync::{mpsc, oneshot};
+use tokio_util::sync::CancellationToken;
 
 use super::answer::{END, Head, Pieces, Reply};
+use super::frames::{Frames, GOING_AWAY};
 use super::relay::{self, PIECES};
 use super::upstream::Upstream;
 use super::{Gateway, headers, protected};
+use crate::http::problem::Problem;
 
 /// A tunnel in which neither side says anything for so long is closed: nobody tells us of a client whose
 /// network has gone. Services that mean to be silent for longer send pings.
 const SILENCE_MAX: Duration = Duration::from_secs(600);
+
+/// When we stop: how long we wait for the end of the frame that the service is sending, after which the
+/// client can be told that we go away.
+const FRAME_PATIENCE: Duration = Duration::from_secs(2);
 
 /// The largest piece from the service.
 const PIECE: usize = 16 * 1024;
@@ -39,8 +46,9 @@ impl Gateway {
         let (pieces, from_client) = mpsc::channel(PIECES);
         actix_web::rt::spawn(relay::pump(payload, pieces, is_sent));
         let (reply, answer) = oneshot::channel();
-        let upstream = Arc::clone(&self.upstream);
-        self.tracker.spawn_on(connect(upstream, head, from_client, reply), &self.runtime);
+        let (upstream, closing) = (Arc::clone(&self.upstream), self.closing.clone());
+        let task = connect(upstream, head, from_client, reply, closing);
+        self.tracker.spawn_on(task, &self.runtime);
         let is_head = request.method() == actix_web::http::Method::HEAD;
         match answer.await {
             Ok(reply) => reply.response(is_head, sent),
@@ -54,6 +62,7 @@ async fn connect(
     request: reqwest::Request,
     from_client: Pieces,
     mut reply: oneshot::Sender<Reply>,
+    closing: CancellationToken,
 ) {
     let asked = async {
         let response = upstream.upgrading.execute(request).await?;
@@ -70,6 +79,11 @@ async fn connect(
     let asked = tokio::select! {
         asked = tokio::time::timeout(upstream.timeout, asked) => asked,
         () = reply.closed() => return,
+        () = closing.cancelled() => {
+            let detail = "we are shutting down; the service had not agreed to a WebSocket yet";
+            let problem = Problem::later("overloaded", 1, detail);
+            return protected::tell(reply, Reply::Problem(problem));
+        }
     };
     let (head, response) = match asked {
         Ok(Ok(asked)) => asked,
@@ -83,18 +97,20 @@ async fn connect(
         Ok(Ok(service)) => {
             let (to_client, pieces) = mpsc::channel(PIECES);
             protected::tell(reply, Reply::Pieces(head, pieces));
-            join(service, from_client, to_client).await;
+            join(service, from_client, to_client, &closing).await;
         }
         Ok(Err(error)) => protected::tell(reply, Reply::Problem(protected::failed(&error))),
         Err(_) => protected::tell(reply, Reply::Problem(protected::timed_out())),
     }
 }
 
-/// Ends when the service has ended or the client is gone. A client that only stopped speaking is told the rest.
+/// Ends when the service has ended, the client is gone, or we stop. A client that only stopped speaking is
+/// told the rest.
 async fn join(
-    service: Upgraded,
+    service: impl AsyncRead + AsyncWrite,
     from_client: Pieces,
     to_client: mpsc::Sender<Result<Bytes, io::Error>>,
+    closing: &CancellationToken,
 ) {
     let (hears, speaks) = tokio::io::split(service);
     let spoken = AtomicU64::new(0);
@@ -104,15 +120,20 @@ async fn join(
         }
         std::future::pending::<()>().await;
     };
+    let overdue = async {
+        closing.cancelled().await;
+        tokio::time::sleep(FRAME_PATIENCE).await;
+    };
     tokio::select! {
         () = outward => {}
-        () = carry_home(hears, &to_client, &spoken) => {}
+        () = carry_home(hears, &to_client, &spoken, closing) => {}
         () = to_client.closed() => {}
+        () = overdue => {}
     }
 }
 
 async fn carry_out(
-    mut service: WriteHalf<Upgraded>,
+    mut service: impl AsyncWrite + Unpin,
     mut from_client: Pieces,
     spoken: &AtomicU64,
 ) -> io::Result<()> {
@@ -126,16 +147,31 @@ async fn carry_out(
 }
 
 async fn carry_home(
-    mut service: ReadHalf<Upgraded>,
+    mut service: impl AsyncRead + Unpin,
     to_client: &mpsc::Sender<Result<Bytes, io::Error>>,
     spoken: &AtomicU64,
+    closing: &CancellationToken,
 ) {
     let mut heard = 0;
+    let mut frames = Frames::default();
     loop {
         let mut piece = BytesMut::with_capacity(PIECE);
-        let last = match tokio::time::timeout(SILENCE_MAX, service.read_buf(&mut piece)).await {
+        let read = tokio::select! {
+            read = tokio::time::timeout(SILENCE_MAX, service.read_buf(&mut piece)) => read,
+            () = closing.cancelled(), if frames.may_say() => {
+                // Nobody there any more is no fault.
+                for last in [Bytes::from_static(GOING_AWAY), END] {
+                    to_client.send(Ok(last)).await.unwrap_or_default();
+                }
+                return;
+            }
+        };
+        let last = match read {
             Ok(Ok(0)) => Ok(END),
-            Ok(Ok(_)) => Ok(piece.freeze()),
+            Ok(Ok(_)) => {
+                frames.follow(&piece);
+                Ok(piece.freeze())
+            }
             Ok(Err(error)) => Err(error),
             Err(_) => {
                 let now = spoken.load(Ordering::Relaxed);
@@ -151,5 +187,62 @@ async fn carry_home(
         if ends || !matches!(taken, Ok(Ok(()))) {
             return;
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    type Said = Result<Bytes, io::Error>;
+
+    /// What stands around a tunnel.
+    struct Ends {
+        service: tokio::io::DuplexStream,
+        heard: mpsc::Receiver<Said>,
+        stop: CancellationToken,
+        /// Of a client that says nothing, and is there.
+        _client: mpsc::Sender<Said>,
+    }
+
+    fn tunnel() -> Ends {
+        let (service, ours) = tokio::io::duplex(1024);
+        let (to_client, heard) = mpsc::channel(PIECES);
+        let (client, from_client) = mpsc::channel(PIECES);
+        let closing = CancellationToken::new();
+        let stop = closing.clone();
+        tokio::spawn(async move { join(ours, from_client, to_client, &closing).await });
+        Ends { service, heard, stop, _client: client }
+    }
+
+    async fn hear(heard: &mut mpsc::Receiver<Said>) -> Option<Bytes> {
+        heard.recv().await.map(|piece| piece.expect("no error"))
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_that_is_being_sent_when_we_stop_comes_whole() {
+        let Ends { mut service, mut heard, stop, _client } = tunnel();
+        service.write_all(b"\x81\x04ab").await.expect("taken");
+        assert_eq!(hear(&mut heard).await.as_deref(), Some(&b"\x81\x04ab"[..]));
+        stop.cancel();
+        tokio::time::advance(FRAME_PATIENCE / 2).await;
+        service.write_all(b"cd").await.expect("taken");
+        for want in [b"cd", GOING_AWAY, &END[..]] {
+            assert_eq!(hear(&mut heard).await.as_deref(), Some(want));
+        }
+        assert_eq!(hear(&mut heard).await, None);
+        let mut rest = Vec::new();
+        service.read_to_end(&mut rest).await.expect("the service's end is closed");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_frame_without_an_end_is_cut_off_and_nothing_is_said_within_it() {
+        let Ends { mut service, mut heard, stop, _client } = tunnel();
+        service.write_all(b"\x81\x04ab").await.expect("taken");
+        assert!(hear(&mut heard).await.is_some());
+        stop.cancel();
+        let begun = tokio::time::Instant::now();
+        assert_eq!(hear(&mut heard).await, None, "not even the end of the body");
+        assert!(begun.elapsed() >= FRAME_PATIENCE);
     }
 }

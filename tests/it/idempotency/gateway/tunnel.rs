@@ -9,8 +9,10 @@ use super::*;
 async fn before_a_wire(db: &TestDatabase) -> (Daemon, TcpListener) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let upstream = format!("http://{}", listener.local_addr().unwrap());
-    let table = format!("[gateways.live]\npath = \"/live\"\nupstream = {upstream:?}\n");
-    (DaemonPlan::on(db).toml(&table).start().await, listener)
+    // Longer than any test waits: what ends sooner was ended.
+    let table =
+        format!("[gateways.live]\npath = \"/live\"\nupstream = {upstream:?}\ntimeout = \"10m\"\n");
+    (DaemonPlan::on(db).server("grace = \"10m\"").toml(&table).start().await, listener)
 }
 
 /// Asks for a WebSocket, and has the first words of it sent at once. Gives both ends, and what the service was asked.
@@ -110,4 +112,39 @@ both_databases!(a_service_that_wants_no_websocket_says_so_itself, |db| async mov
     let answer = String::from_utf8(answer).unwrap().to_ascii_lowercase();
     assert!(answer.starts_with("http/1.1 403 ") && answer.ends_with("\r\n\r\nno"), "{answer}");
     assert!(!answer.contains("upgrade: websocket"), "{answer}");
+});
+
+both_databases!(a_shutdown_closes_websockets_and_says_so_between_two_frames, |db| async move {
+    let (mut daemon, listener) = before_a_wire(&db).await;
+    let mut open = Vec::new();
+    // The service has said nothing, a whole frame, the beginning of a head, half a frame, its own last word.
+    for said in [&b""[..], b"\x81\x02hi", b"\x82", b"\x82\x7e\x01\x00abc", b"\x88\x02\x03\xe8"] {
+        let (mut client, mut service, _) = ask(&daemon, &listener).await;
+        service.write_all(AGREES).await.unwrap();
+        head_of(&mut client).await;
+        service.write_all(said).await.unwrap();
+        let mut heard = vec![0; said.len()];
+        within(PATIENCE, "what was said", client.read_exact(&mut heard)).await.unwrap();
+        assert_eq!(heard, said);
+        open.push((client, service, said));
+    }
+    daemon.ask_to_stop();
+    for (mut client, mut service, said) in open {
+        let (mut rest, mut from_client) = (Vec::new(), Vec::new());
+        // A connection may be reset, as long as it ends.
+        let ends = async {
+            let ended = futures::join!(
+                client.read_to_end(&mut rest),
+                service.read_to_end(&mut from_client),
+            );
+            if said.is_empty() || said == b"\x81\x02hi" {
+                ended.0.unwrap();
+            }
+        };
+        within(PATIENCE, "the end of both connections", ends).await;
+        let told = said.is_empty() || said == b"\x81\x02hi";
+        assert_eq!(rest, if told { &b"\x88\x02\x03\xe9"[..] } else { b"" }, "{said:?}");
+        assert_eq!(from_client, b"");
+    }
+    assert!(daemon.wait_for_end().await.success(), "{}", daemon.log());
 });
