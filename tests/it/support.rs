@@ -19,6 +19,7 @@ pub mod raw;
 pub mod redis;
 pub mod sender;
 pub mod sqlite;
+pub mod tls;
 pub mod wait;
 
 pub use app::TestApp;
@@ -29,4 +30,5 @@ pub use issuer::{Issuer, IssuerKey};
 pub use postgres::PostgresServer;
 pub use raw::RawRequest;
 pub use sender::{Sender, Signer};
+pub use tls::Authority;
 pub use wait::{eventually, within};

@@ -33,6 +33,7 @@ pub struct DaemonPlan {
     server: String,
     admin: String,
     rest: String,
+    environment: Vec<(String, String)>,
 }
 
 impl DaemonPlan {
@@ -43,6 +44,7 @@ impl DaemonPlan {
             server: String::new(),
             admin: String::new(),
             rest: String::new(),
+            environment: Vec::new(),
         }
     }
 
@@ -94,6 +96,12 @@ impl DaemonPlan {
         self
     }
 
+    /// With a variable in its environment, which is empty otherwise.
+    pub fn environment(mut self, name: &str, value: &str) -> Self {
+        self.environment.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
     /// Starts it and waits until it is ready.
     pub async fn start(&self) -> Daemon {
         let mut daemon = self.place();
@@ -106,7 +114,8 @@ impl DaemonPlan {
         let dir = tempfile::Builder::new().prefix("hookonce-run-").tempdir().unwrap();
         let (public, admin) = (loopback(free_port()), loopback(free_port()));
         std::fs::write(dir.path().join("hookonce.toml"), self.text(public, admin)).unwrap();
-        Daemon { dir, public, admin, running: None }
+        let environment = self.environment.clone();
+        Daemon { dir, public, admin, environment, running: None }
     }
 }
 
@@ -132,6 +141,7 @@ pub struct Daemon {
     dir: TempDir,
     public: SocketAddr,
     admin: SocketAddr,
+    environment: Vec<(String, String)>,
     running: Option<Running>,
 }
 
@@ -190,7 +200,9 @@ impl Daemon {
 
     /// The program with arguments, in the daemon's folder and a clean environment.
     pub fn command(&self, arguments: &[&str]) -> Command {
-        program(self.dir.path(), arguments)
+        let mut command = program(self.dir.path(), arguments);
+        command.envs(self.environment.iter().map(|(name, value)| (name, value)));
+        command
     }
 
     /// Kills it with SIGKILL and returns when it is gone.

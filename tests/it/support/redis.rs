@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::leash::{Leash, signal, stands_still};
 use super::port::free_port;
+use super::tls::Authority;
 use super::wait::{eventually, eventually_blocking};
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -24,6 +25,8 @@ pub struct RedisServer {
     running: Mutex<Option<(Child, Leash)>>,
     /// Whether it writes down each change before it answers.
     keeps: bool,
+    /// Where it also listens on TLS, and its arguments for that.
+    tls: Option<(u16, Vec<String>)>,
 }
 
 impl RedisServer {
@@ -32,17 +35,33 @@ impl RedisServer {
     /// # Panics
     /// When `redis-server` isn't there or doesn't start: the tests need it.
     pub async fn start() -> Self {
-        Self::start_as(false).await
+        Self::start_as(false, None).await
     }
 
     /// One that writes down each change before it answers, and has it again after a kill.
     pub async fn start_durable() -> Self {
-        Self::start_as(true).await
+        Self::start_as(true, None).await
     }
 
-    async fn start_as(keeps: bool) -> Self {
+    /// One that also listens on TLS, with this authority's certificate.
+    pub async fn start_tls(authority: &Authority) -> Self {
+        let port = free_port();
+        let mut arguments = vec!["--tls-port".to_owned(), port.to_string()];
+        for (option, file) in [
+            ("--tls-cert-file", authority.certificate()),
+            ("--tls-key-file", authority.key()),
+            ("--tls-ca-cert-file", authority.root()),
+        ] {
+            arguments.extend([option.to_owned(), file.to_str().unwrap().to_owned()]);
+        }
+        // It needs no certificate of who asks.
+        arguments.extend(["--tls-auth-clients", "no"].map(str::to_owned));
+        Self::start_as(false, Some((port, arguments))).await
+    }
+
+    async fn start_as(keeps: bool, tls: Option<(u16, Vec<String>)>) -> Self {
         let dir = tempfile::Builder::new().prefix("hookonce-redis-").tempdir().unwrap();
-        let server = Self { dir, port: free_port(), running: Mutex::new(None), keeps };
+        let server = Self { dir, port: free_port(), running: Mutex::new(None), keeps, tls };
         server.restart().await;
         server
     }
@@ -52,12 +71,22 @@ impl RedisServer {
         format!("redis://:{PASSWORD}@127.0.0.1:{}", self.port)
     }
 
+    /// Its URL over TLS.
+    ///
+    /// # Panics
+    /// When it has none.
+    pub fn tls_url(&self) -> String {
+        let (port, _) = self.tls.as_ref().expect("it speaks TLS");
+        format!("rediss://:{PASSWORD}@127.0.0.1:{port}")
+    }
+
     /// Starts it again on its port, with what it had written down.
     pub async fn restart(&self) {
         let child = Command::new("redis-server")
             .args(["--port", &self.port.to_string(), "--bind", "127.0.0.1"])
             .args(["--save", "", "--appendonly", if self.keeps { "yes" } else { "no" }])
             .args(["--appendfsync", "always", "--requirepass", PASSWORD])
+            .args(self.tls.iter().flat_map(|(_, arguments)| arguments))
             .current_dir(self.dir.path())
             .stdin(Stdio::null())
             .stdout(Stdio::null())

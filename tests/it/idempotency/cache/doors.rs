@@ -6,10 +6,10 @@ use actix_web::{App, HttpResponse, HttpServer, web};
 use hookonce::idempotency::middleware::Idempotency;
 
 use super::*;
-use crate::idempotency::gateway::{gateway, payment};
+use crate::idempotency::gateway::{gateway, payment, table};
 use crate::support::raw::{RawAnswer, RawRequest};
 use crate::support::redis::PASSWORD;
-use crate::support::{Answer as Said, Daemon, Endpoint};
+use crate::support::{Answer as Said, Authority, Daemon, DaemonPlan, Endpoint};
 
 /// All that a client sees, but for the time.
 fn seen(answer: &RawAnswer) -> (u16, Vec<(String, String)>, Vec<u8>) {
@@ -101,4 +101,28 @@ both_databases!(the_middleware_answers_from_it_in_both_modes, |db| async move {
         assert_eq!((hit.status, &hit.body), (201, &first.body));
     }
     assert_eq!(runs.load(Ordering::SeqCst), 2);
+});
+
+both_databases!(a_gateway_asks_redis_over_tls_if_its_certificate_is_believed, |db| async move {
+    let authority = Authority::new();
+    let redis = RedisServer::start_tls(&authority).await;
+    let service = Endpoint::start().await;
+    let plan =
+        DaemonPlan::on(&db).toml(&table(&service, &format!("cache = {:?}", redis.tls_url())));
+    let mut stranger = plan.start().await;
+    // Nobody said that this authority is to be believed: the database answers.
+    assert_eq!(payment("k").send(stranger.public()).await.status, 200);
+    eventually(PATIENCE, "the reason in the log", || async {
+        assert_eq!(payment("k").send(stranger.public()).await.status, 200);
+        stranger.log().contains("the cache of answers fails").then_some(())
+    })
+    .await;
+    assert_eq!(count(&stranger, "hit").await, 0);
+    assert!(!stranger.log().contains(PASSWORD), "{}", stranger.log());
+    stranger.stop().await;
+    let root = authority.root();
+    let daemon = plan.environment("SSL_CERT_FILE", root.to_str().unwrap()).start().await;
+    assert!(redis.names().await.is_empty(), "nothing was put there");
+    replay_as(&daemon, "k", "hit").await;
+    assert_eq!(service.count(), 1);
 });

@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 
 use super::*;
 use crate::support::issuer::{bearer, seconds_from_now};
-use crate::support::{Issuer, IssuerKey};
+use crate::support::{Authority, Issuer, IssuerKey};
 
 const ISS: &str = "https://issuer.example.com";
 
@@ -271,4 +271,24 @@ both_databases!(what_needs_no_answer_of_before_needs_no_token, |db| async move {
         assert_eq!((answer.status, is_replay(&answer)), (200, replayed), "{sub}");
     }
     assert_eq!(service.count(), 3);
+});
+
+both_databases!(keys_come_over_tls_from_whom_the_system_believes_only, |db| async move {
+    let (service, issuer, key) =
+        (Endpoint::start().await, Issuer::start().await, IssuerKey::ecdsa("one"));
+    issuer.publish(&[&key]);
+    let authority = Authority::new();
+    let front = authority.before(issuer.server.address()).await;
+    let jwks = format!("https://localhost:{}/keys", front.address.port());
+    let lines = format!("scope = \"claim:sub\"\njwks = {jwks:?}");
+    let plan = DaemonPlan::on(&db).toml(&table(&service, &lines));
+    let token = key.token(&claims("alice"));
+    let mut stranger = plan.start().await;
+    assert_refused(&pay_by(&stranger, &token).await, 503, "key_unavailable");
+    assert_eq!((issuer.server.count(), service.count()), (0, 0));
+    stranger.stop().await;
+    let root = authority.root();
+    let daemon = plan.environment("SSL_CERT_FILE", root.to_str().unwrap()).start().await;
+    assert_eq!(pay_by(&daemon, &token).await.status, 200);
+    assert_eq!((issuer.server.count(), service.count()), (1, 1));
 });
