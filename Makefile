@@ -17,6 +17,7 @@ run: ## run the daemon in dev mode: no config, SQLite, loopback only
 
 test: test-programs ## install what the tests need, then run every test on SQLite and PostgreSQL
 	$(CARGO) test --workspace --locked
+	$(CARGO) test --locked --features kafka --lib kafka
 
 test-programs: ## install the programs that the tests start (Debian, as root or with sudo)
 	@scripts/install-test-programs
@@ -24,6 +25,7 @@ test-programs: ## install the programs that the tests start (Debian, as root or 
 lint: ## formatting, clippy, the documentation's links, dependency rules, the benchmark's arithmetic
 	$(CARGO) fmt --all -- --check
 	$(CARGO) clippy --workspace --all-targets --locked -- -D warnings
+	$(CARGO) clippy --lib --features kafka --locked -- -D warnings
 	RUSTDOCFLAGS="-D warnings" $(CARGO) doc --package hookonce --lib --no-deps --locked --quiet
 	@scripts/check-dependencies
 	@scripts/bench --self-check

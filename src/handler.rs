@@ -62,6 +62,9 @@ pub struct Context {
     pub delivery: Uuid,
     /// The handler's name.
     pub handler: Name,
+    /// Its lane, as the event that came says it; `None` when the handler has no lanes. A lane that stands in
+    /// the query is `""` here, because the query isn't kept.
+    pub lane: Option<String>,
     /// 1 is the first try.
     pub attempt: u32,
     /// The lease epoch: increases with every claim.
@@ -181,6 +184,8 @@ pub enum Kind {
     Nats(broker::NatsSettings),
     /// Publishes a message that RabbitMQ confirms.
     Amqp(broker::AmqpSettings),
+    /// Publishes a record of a Kafka topic; not to be made in builds without the feature `kafka`.
+    Kafka(broker::KafkaSettings),
     /// Adds an entry to a Redis stream.
     Redis(broker::RedisStreamSettings),
 }

@@ -86,6 +86,7 @@ impl Function {
             name: self.name.clone(),
             effect: self.effect.clone(),
             shape: None,
+            lane: None,
             timeout: TIMEOUT,
             concurrency: CONCURRENCY,
             retry: RetryPolicy::default(),

@@ -39,6 +39,7 @@ impl App {
                 from,
                 events,
                 shape: callee.shape.clone(),
+                lane: callee.lane.clone(),
                 timeout: callee.timeout,
                 handler: match &callee.effect {
                     Effect::Call(handler) => Some(Arc::clone(handler)),

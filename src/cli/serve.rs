@@ -52,7 +52,8 @@ pub(super) fn passed_on(config: &Config) -> Vec<String> {
             | Kind::Sql(_)
             | Kind::Redis(_)
             | Kind::Nats(_)
-            | Kind::Amqp(_) => None,
+            | Kind::Amqp(_)
+            | Kind::Kafka(_) => None,
         })
         .flatten()
         .collect()

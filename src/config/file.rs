@@ -8,7 +8,7 @@ use schemars::JsonSchema;
 use serde::Deserialize;
 use url::Url;
 
-use self::broker::{FileAmqp, FileNats, FileRedis};
+use self::broker::{FileAmqp, FileKafka, FileNats, FileRedis};
 use super::secrets::{FileSecret, TextOrSecret};
 use super::value::{Bytes, Names, Pace, PerSecond, Schedule, Span, Text, Waits, Window};
 use crate::source::{OnIdConflict, OnReplay};
@@ -180,7 +180,7 @@ pub(crate) struct FileRespond {
     pub(crate) deadline: Option<Span>,
 }
 
-/// Where events go: exactly one of http, exec, sql, amqp, nats, redis and log.
+/// Where events go: exactly one of http, exec, sql, amqp, kafka, nats, redis and log.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(default, deny_unknown_fields)]
 pub(crate) struct FileHandler {
@@ -202,6 +202,8 @@ pub(crate) struct FileHandler {
     pub(crate) sql: Option<FileSql>,
     /// Publishes a message that RabbitMQ confirms.
     pub(crate) amqp: Option<FileAmqp>,
+    /// Publishes a record of a Kafka topic; in builds with the feature `kafka`.
+    pub(crate) kafka: Option<FileKafka>,
     /// Publishes a message that a NATS stream keeps.
     pub(crate) nats: Option<FileNats>,
     /// Adds an entry to a Redis stream.

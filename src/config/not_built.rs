@@ -1,17 +1,8 @@
 //! Keys of the contract whose feature isn't built yet: refused, never accepted and inert.
 
 /// Paths with `*` for any name.
-const NOT_BUILT: &[&str] = &[
-    "server.tls",
-    "database.spool",
-    "telemetry.otlp",
-    "notify",
-    "sources.*.expect_every",
-    "handlers.*.kafka",
-];
-
-/// Kinds of handlers that aren't built yet.
-pub(crate) const HANDLER_KINDS: &[&str] = &["kafka"];
+const NOT_BUILT: &[&str] =
+    &["server.tls", "database.spool", "telemetry.otlp", "notify", "sources.*.expect_every"];
 
 /// What to say about a key that is known but not built; `None` for any other key.
 pub(crate) fn reason(path: &[&str], key: &str) -> Option<String> {
@@ -41,10 +32,10 @@ mod tests {
     #[test]
     fn a_pattern_matches_whole_paths_only() {
         assert!(reason(&["server"], "tls").is_some());
-        assert!(reason(&["handlers", "billing"], "kafka").is_some());
+        assert!(reason(&["sources", "stripe"], "expect_every").is_some());
         assert!(reason(&[], "notify").is_some());
-        assert!(reason(&["handlers"], "kafka").is_none());
-        assert!(reason(&["handlers", "billing", "http"], "kafka").is_none());
+        assert!(reason(&["sources"], "expect_every").is_none());
+        assert!(reason(&["sources", "stripe", "event"], "expect_every").is_none());
         assert!(reason(&["server"], "listen").is_none());
     }
 }

@@ -279,6 +279,16 @@ pub(crate) fn handler(it: &HandlerSettings) -> Table {
             ]);
             table.insert("amqp".into(), inner.into());
         }
+        Kind::Kafka(kafka) => {
+            let mut inner = table_of([
+                ("server", kafka.servers.as_str().into()),
+                ("topic", kafka.topic.as_str().into()),
+            ]);
+            if kafka.keyed {
+                inner.insert("key".into(), "lane".into());
+            }
+            table.insert("kafka".into(), inner.into());
+        }
         Kind::Redis(redis) => {
             let inner = table_of([
                 ("server", redis.server.to_string().into()),

@@ -4,10 +4,12 @@ use super::{Context, facts};
 use crate::event::Event;
 
 pub mod amqp;
+pub mod kafka;
 pub mod nats;
 pub mod redis;
 
 pub use amqp::{AMQP_NAME_BYTES_MAX, AmqpServer, AmqpSettings};
+pub use kafka::{KafkaServers, KafkaSettings};
 pub use nats::{NatsServers, NatsSettings};
 pub use redis::RedisStreamSettings;
 

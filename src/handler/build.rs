@@ -42,6 +42,7 @@ pub fn build_in(
         Kind::Exec(spec) => exec::ExecHandler::new(spec, environment)
             .map(|handler| Arc::new(handler) as Arc<dyn Handler>),
         Kind::Amqp(spec) => broker::amqp::shared(spec),
+        Kind::Kafka(spec) => broker::kafka::shared(spec, settings.timeout),
         Kind::Nats(spec) => broker::nats::shared(spec),
         Kind::Redis(spec) => broker::redis::shared(spec),
         Kind::Log => Ok(Arc::new(log::LogHandler)),

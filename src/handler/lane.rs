@@ -4,6 +4,7 @@ use bytes::Bytes;
 use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
+use crate::event::Event;
 use crate::received::{Headers, Received};
 use crate::verify::Verified;
 use crate::verify::field::Field;
@@ -55,6 +56,12 @@ impl Lane {
             peer: None,
             arrived_at: DateTime::<Utc>::UNIX_EPOCH,
         })
+    }
+
+    /// The lane of an event that a handler is given, as [`Lane::of_kept`].
+    #[must_use]
+    pub fn of_event(&self, event: &Event) -> String {
+        self.of_kept(event.headers.clone(), event.body.clone())
     }
 
     fn read(&self, received: &Received) -> String {

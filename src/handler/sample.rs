@@ -32,6 +32,7 @@ pub(super) fn context() -> Context {
     Context {
         delivery: Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0002),
         handler: Name::new("billing").expect("a name"),
+        lane: None,
         attempt: 1,
         epoch: 1,
         stale: false,

@@ -8,6 +8,7 @@ use entity::Name;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::lane::Lane;
 use super::shape::{Shape, Shaped};
 use super::{Context, Handler, Pattern};
 use crate::event::Event;
@@ -26,6 +27,8 @@ pub struct Trial {
     pub events: Vec<Pattern>,
     /// Which of them by their content, and in what form.
     pub shape: Option<Arc<Shape>>,
+    /// How its deliveries are put into lanes.
+    pub lane: Option<Lane>,
     /// How long one call may take.
     pub timeout: Duration,
     /// What would be called; `None` for what runs in the settling transaction.
@@ -71,6 +74,7 @@ impl Trial {
     /// the event: who asks wants to know them.
     pub async fn run(&self, event: &Event) -> Tried {
         let mut tried = Tried { unmatched: self.unmatched(event), ..Tried::default() };
+        let lane = self.lane.as_ref().map(|lane| lane.of_event(event));
         let shaped = match &self.shape {
             Some(shape) => shape.apply(event).await,
             None => Shaped::Whole,
@@ -93,6 +97,7 @@ impl Trial {
             keep: super::RESPONSE_BYTES_MAX,
             delivery: Uuid::nil(),
             handler: self.name.clone(),
+            lane,
             attempt: 1,
             epoch: 0,
             stale: false,
@@ -135,6 +140,7 @@ mod tests {
             from: vec![Name::new("stripe").expect("a name")],
             events: vec![Pattern::new("invoice.*").expect("a pattern")],
             shape: Shape::new(&settings).expect("expressions").map(Arc::new),
+            lane: None,
             timeout: Duration::from_secs(1),
             handler: Some(handler),
         }

@@ -30,6 +30,8 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
     let mut context = Context {
         delivery: claim.delivery,
         handler: callee.name.clone(),
+        // Before the event gets another form.
+        lane: callee.lane.as_ref().zip(event.as_ref()).map(|(lane, event)| lane.of_event(event)),
         attempt: claim.attempt,
         epoch: claim.epoch,
         stale: false,

@@ -22,6 +22,30 @@ pub(crate) struct FileAmqp {
     pub(crate) routing_key: Option<String>,
 }
 
+/// A Kafka topic of the operator's.
+#[derive(Default, Deserialize, JsonSchema)]
+#[serde(
+    default,
+    deny_unknown_fields,
+    expecting = "a table such as { server = \"kafka:9092\", topic = \"events\" }"
+)]
+pub(crate) struct FileKafka {
+    /// `host:port`, several with commas between, or where to read them. Required.
+    pub(crate) server: Option<TextOrSecret>,
+    /// The topic's name. Required.
+    pub(crate) topic: Option<String>,
+    /// What a record's key is. Default none.
+    pub(crate) key: Option<FileKafkaKey>,
+}
+
+/// What a record's key is.
+#[derive(Clone, Copy, PartialEq, Eq, Deserialize, JsonSchema)]
+#[serde(rename_all = "lowercase")]
+pub(crate) enum FileKafkaKey {
+    /// The delivery's lane: of one lane all records are in one partition, in their order.
+    Lane,
+}
+
 /// A NATS subject of the operator's.
 #[derive(Default, Deserialize, JsonSchema)]
 #[serde(

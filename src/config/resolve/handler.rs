@@ -8,7 +8,6 @@ use entity::Name;
 
 use crate::config::desk::Desk;
 use crate::config::file::{FileExec, FileHandler, FileHttp, FileRetry, FileSource};
-use crate::config::not_built;
 use crate::config::place::did_you_mean;
 use crate::config::value::{Text, Waits};
 use crate::handler::{ExecSettings, HandlerSettings, HttpSettings, Kind, Pattern};
@@ -16,6 +15,7 @@ use crate::retry::{Backoff, Limit, RetryPolicy};
 
 mod amqp;
 mod control;
+mod kafka;
 mod lane;
 mod nats;
 mod redis;
@@ -147,7 +147,7 @@ fn kind(
     databases: &Databases,
 ) -> Option<Kind> {
     let table = ["handlers", text];
-    let written: Vec<&str> = ["http", "exec", "log", "sql", "amqp", "nats", "redis"]
+    let written: Vec<&str> = ["http", "exec", "log", "sql", "amqp", "kafka", "nats", "redis"]
         .into_iter()
         .filter(|kind| desk.is_written(&["handlers", text, kind]))
         .collect();
@@ -174,6 +174,9 @@ fn kind(
     if let Some(written) = &file.amqp {
         return amqp::kind(desk, text, written);
     }
+    if let Some(written) = &file.kafka {
+        return kafka::kind(desk, text, file, written);
+    }
     if let Some(written) = &file.nats {
         return nats::kind(desk, text, written);
     }
@@ -183,10 +186,8 @@ fn kind(
     if file.log.is_some() {
         return Some(Kind::Log);
     }
-    // A kind that isn't built yet, or that can't be read, was reported where it stands.
-    let reported = !written.is_empty()
-        || not_built::HANDLER_KINDS.iter().any(|kind| desk.is_written(&["handlers", text, kind]));
-    if !reported {
+    // A kind that can't be read was reported where it stands.
+    if written.is_empty() {
         desk.fault(
             &table,
             format!(

@@ -44,3 +44,49 @@ fn what_rabbitmq_could_not_take_is_refused_with_its_line() {
         assert!(!found[0].contains("hunter22"), "{found:#?}");
     }
 }
+
+/// What is found, without that this build has no Kafka.
+fn kafka_faults(text: &str) -> Vec<String> {
+    let mut found = faults(text);
+    let before = found.len();
+    found.retain(|it| !it.contains("built without Kafka: build it with `--features kafka`"));
+    assert_eq!(found.len() < before, !cfg!(feature = "kafka"), "{found:#?}");
+    found
+}
+
+#[test]
+fn what_kafka_could_not_take_is_refused_with_its_line() {
+    let lane = "\nlane = \"body:/id\"";
+    let query = "\nlane = \"query:id\"";
+    for (written, lines, want) in [
+        ("topic = \"x\"", "", "`server` is missing"),
+        ("server = \"kafka:9092\"", "", "`topic` is missing"),
+        ("server = \"kafka:9092\", topc = \"x\"", "", "did you mean `topic`?"),
+        ("server = \"kafka\", topic = \"x\"", "", "must be host:port"),
+        (
+            "server = \"u:hunter22@kafka:1\", topic = \"x\"",
+            "",
+            "TLS and passwords aren't built yet",
+        ),
+        ("server = \"kafka:1\", topic = \"a b\"", "", "`topic` is a name of letters"),
+        (
+            "server = \"kafka:1\", topic = \"x\", key = \"lane\"",
+            "",
+            "the handler has none: add `lane`",
+        ),
+        ("server = \"kafka:1\", topic = \"x\", key = \"lane\"", query, "the query isn't kept"),
+        ("server = \"kafka:1\", topic = \"x\", key = \"id\"", lane, "`id`"),
+    ] {
+        let found = kafka_faults(&handler(&format!("kafka = {{ {written} }}{lines}")));
+        assert_eq!(found.len(), 1, "{found:#?}");
+        assert!(found[0].starts_with("h.toml:6:") && found[0].contains(want), "{found:#?}");
+        assert!(!found[0].contains("hunter22"), "{found:#?}");
+    }
+    let fine = "kafka = { server = \"a:1,b:2\", topic = \"x\", key = \"lane\" }";
+    if cfg!(feature = "kafka") {
+        let shown = show::table(&read(&handler(&format!("{fine}{lane}")))).to_string();
+        assert!(shown.contains("a:1,b:2") && shown.contains("key = \"lane\""), "{shown}");
+    } else {
+        assert!(kafka_faults(&handler(&format!("{fine}{lane}"))).is_empty());
+    }
+}

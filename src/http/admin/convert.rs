@@ -272,6 +272,7 @@ impl From<&HandlerSettings> for HandlerItem {
             Kind::Redis(_) => "redis",
             Kind::Nats(_) => "nats",
             Kind::Amqp(_) => "amqp",
+            Kind::Kafka(_) => "kafka",
         };
         Self {
             name: handler.name.to_string(),

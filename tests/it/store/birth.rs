@@ -147,6 +147,7 @@ impl Working {
             name: name("a"),
             effect: Effect::Call(calls.clone()),
             shape: None,
+            lane: None,
             timeout: Duration::from_secs(5),
             concurrency: 4,
             retry: RetryPolicy::default(),

@@ -16,10 +16,13 @@ use tempfile::TempDir;
 
 use super::leash::{Leash, signal, stands_still};
 use super::port::free_port;
-use super::wait::{eventually, eventually_blocking};
+use super::wait::{eventually, eventually_blocking, within};
 
 /// It needs some five seconds alone; the machine may be busy with other tests.
 const PATIENCE: Duration = Duration::from_secs(120);
+
+/// For one that runs to let a client in.
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// What each one asks for.
 pub const PASSWORD: &str = "a-password-of-tests";
@@ -130,7 +133,9 @@ impl RabbitServer {
         let leash = Leash::hold(child.id());
         assert!(self.running.lock().unwrap().replace((child, leash)).is_none(), "it runs already");
         eventually(PATIENCE, "RabbitMQ to answer", || async {
-            self.try_client().await.ok().map(drop)
+            // One that is just starting may hang up half-way, and then the client waits without end.
+            let asked = tokio::time::timeout(ANSWER, self.try_client()).await;
+            asked.ok()?.ok().map(drop)
         })
         .await;
     }
@@ -163,9 +168,14 @@ impl RabbitServer {
         Ok((client, channel))
     }
 
+    async fn client(&self) -> (Connection, Channel) {
+        let client = within(PATIENCE, "RabbitMQ to let a client in", self.try_client()).await;
+        client.expect("RabbitMQ answers")
+    }
+
     /// Makes a queue that survives restarts.
     pub async fn declare(&self, queue: &str) {
-        let (_client, channel) = self.try_client().await.expect("RabbitMQ answers");
+        let (_client, channel) = self.client().await;
         let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         let declared = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
         declared.expect("a queue");
@@ -173,7 +183,7 @@ impl RabbitServer {
 
     /// Makes an exchange that routes to each queue of it, whatever the key.
     pub async fn declare_exchange(&self, exchange: &str) {
-        let (_client, channel) = self.try_client().await.expect("RabbitMQ answers");
+        let (_client, channel) = self.client().await;
         let options = ExchangeDeclareOptions { durable: true, ..ExchangeDeclareOptions::default() };
         let table = FieldTable::default();
         let declared =
@@ -183,7 +193,7 @@ impl RabbitServer {
 
     /// Lets an exchange route to a queue.
     pub async fn bind(&self, queue: &str, exchange: &str) {
-        let (_client, channel) = self.try_client().await.expect("RabbitMQ answers");
+        let (_client, channel) = self.client().await;
         let options = QueueBindOptions::default();
         let table = FieldTable::default();
         let bound =
@@ -194,7 +204,7 @@ impl RabbitServer {
     /// The messages of a queue, which keeps them, oldest first.
     pub async fn messages(&self, queue: &str) -> Vec<BasicGetMessage> {
         // Not acknowledged, so they go back when the connection ends.
-        let (_client, channel) = self.try_client().await.expect("RabbitMQ answers");
+        let (_client, channel) = self.client().await;
         let mut messages = Vec::new();
         let options = BasicGetOptions::default();
         while let Some(message) = channel.basic_get(queue.into(), options).await.expect("its word")
