@@ -87,6 +87,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         migrate: Migrate::Auto,
         connections: 10,
         statement_timeout: Duration::from_secs(10),
+        partition_bodies: false,
     };
     let store = Store::open(&settings).await?;
     let engine = Engine::new(store.clone(), Metrics::new());

@@ -130,7 +130,6 @@ impl App {
                     concurrency: settings.concurrency,
                     retry: settings.retry.clone(),
                     lease: settings.lease,
-                    in_lanes: settings.lane.is_some(),
                     versions: settings.versions.clone(),
                     control: settings.control.clone(),
                     responds: false,

@@ -74,8 +74,6 @@ pub struct Callee {
     pub retry: RetryPolicy,
     /// How long a claim holds without renewal.
     pub lease: Duration,
-    /// Whether some of its deliveries wait for the end of others.
-    pub in_lanes: bool,
     /// How the events of a lane are compared.
     pub versions: Option<Versions>,
     /// What holds it back.

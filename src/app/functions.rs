@@ -94,7 +94,6 @@ impl Function {
                 Effect::Call(_) => LEASE,
                 Effect::InTransaction(_) => TRANSACTION_LEASE,
             },
-            in_lanes: false,
             versions: None,
             control: Control::default(),
             responds: false,

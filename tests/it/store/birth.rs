@@ -152,7 +152,6 @@ impl Working {
             concurrency: 4,
             retry: RetryPolicy::default(),
             lease: LEASE,
-            in_lanes: false,
             versions: None,
             control: hookonce::handler::control::Control::default(),
             responds: false,

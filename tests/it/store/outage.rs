@@ -187,7 +187,6 @@ async fn what_was_handled_while_the_database_was_away_is_settled_and_not_handled
         concurrency: 1,
         retry: RetryPolicy::default(),
         lease,
-        in_lanes: false,
         versions: None,
         control: hookonce::handler::control::Control::default(),
         responds: false,
