@@ -3,7 +3,7 @@
 //! Correct by polling alone: a wake-up only shortens the wait. Deliveries that were born leased to this
 //! worker come in by a channel and need no claim; what gets lost on that way lapses and is rescued.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -264,16 +264,17 @@ async fn claim(shared: &Arc<Shared>, tracker: &TaskTracker) -> Duration {
             return PAUSE_AFTER_ERROR;
         }
     };
-    let some = !claims.is_empty();
+    let mut served = HashSet::new();
     for claimed in claims {
         let seat = taken.get_mut(&claimed.handler).and_then(Taken::one);
+        served.insert(claimed.handler.clone());
         begin(shared, claimed, seat, tracker);
     }
-    // A handler with a seat left had nothing more that was due, or sources that left some of their shares: asked again,
-    // it has nothing.
-    let mut more = some;
+    // Who got something may have more that is due, also with seats left: sources that left some of their shares.
+    // Asked again, it gets nothing, and keeps up.
+    let mut more = false;
     for (name, taken) in &taken {
-        let behind = taken.left() == 0;
+        let behind = taken.left() == 0 || served.contains(name);
         shared.seats.set_behind(name, behind);
         more |= behind;
     }

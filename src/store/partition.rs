@@ -49,7 +49,7 @@ impl Store {
 
     /// Drops one partition of which nothing is needed any more: its day is over, its bodies have expired and no
     /// delivery is open or dead. `None` when there is none, or when somebody holds its table: those who read or
-    /// write meanwhile wait for at most a second.
+    /// write meanwhile wait for a second and a half at most.
     pub async fn drop_partition(&self) -> Result<Option<Dropped>, StoreError> {
         self.detached_long(|database| async move {
             let Database::Postgres(postgres) = &*database else { return Ok(None) };

@@ -10,6 +10,7 @@ use uuid::Uuid;
 use super::{CleanupSettings, UpkeepParts, schedule};
 use crate::metric::Metrics;
 use crate::store::cleanup::Cursor;
+use crate::store::partition::Dropped;
 use crate::store::rejection::RING_BYTES_MAX;
 use crate::store::upkeep_run::RunEnd;
 use crate::store::{Retention, Store, StoreError, Swept};
@@ -149,8 +150,7 @@ impl Cleanup<'_> {
             swept.rejections += trimmed;
         }
         // Before the rows, of which most go with them.
-        while let Some(dropped) = self.store.drop_partition().await? {
-            tracing::info!(partition.name = %dropped.name, partition.rows = dropped.rows, "dropped the partition {}", dropped.name);
+        while let Some(dropped) = self.drop_partition().await {
             self.count(dropped.of, dropped.rows);
             if dropped.of == "event_body" {
                 swept.bodies += dropped.rows;
@@ -206,6 +206,21 @@ impl Cleanup<'_> {
             }
             if self.pause(run, *swept, begun, stop).await? {
                 return Ok(true);
+            }
+        }
+    }
+
+    /// Drops one partition. What can't be dropped now is no reason not to delete the rest row by row.
+    async fn drop_partition(&self) -> Option<Dropped> {
+        match self.store.drop_partition().await {
+            Ok(dropped) => {
+                let dropped = dropped?;
+                tracing::info!(partition.name = %dropped.name, partition.rows = dropped.rows, "dropped the partition {}", dropped.name);
+                Some(dropped)
+            }
+            Err(error) => {
+                tracing::warn!(error = %error, cause = ?std::error::Error::source(&error), "no partition is dropped now");
+                None
             }
         }
     }

@@ -1,5 +1,7 @@
 //! Whether a newer event of the same lane was delivered before.
 
+use std::time::Duration;
+
 use super::Shared;
 use super::attempt::Came;
 use super::settle::Ending;
@@ -7,6 +9,9 @@ use crate::event::Event;
 use crate::handler::Outcome;
 use crate::handler::version::{OnStale, Versions};
 use crate::store::Claimed;
+
+/// How long a delivery waits when the database failed.
+const AFTER_ERROR: Duration = Duration::from_secs(1);
 
 /// Says whether the handler is to be told that the event is stale; `Err` when it isn't to be called.
 ///
@@ -22,18 +27,22 @@ pub(super) async fn look(
             "an event has no version there; it is taken for a new one");
         return Ok(false);
     };
-    let newest =
-        match shared.store.keep_version(claim.delivery, claim.epoch, version.as_str()).await {
-            Ok(Some(newest)) => newest,
-            Ok(None) => {
-                shared.metrics.fenced();
-                return Err(Came::LeaseLost);
-            }
-            Err(error) => {
-                let cause = format!("its version can't be compared now: {error}");
-                return Err(Came::Uncalled(Ending::Returned(Outcome::retry(cause))));
-            }
-        };
+    let newest = match shared
+        .store
+        .keep_version(claim.delivery, claim.epoch, version.as_str())
+        .await
+    {
+        Ok(Some(newest)) => newest,
+        Ok(None) => {
+            shared.metrics.fenced();
+            return Err(Came::LeaseLost);
+        }
+        Err(error) => {
+            // Our own fault uses up no try.
+            tracing::warn!(delivery.id = %claim.delivery, error = %error, "the version of an event can't be compared now");
+            return Err(Came::Uncalled(Ending::Returned(Outcome::Snooze { wait: AFTER_ERROR })));
+        }
+    };
     let stale = newest.is_some_and(|newest| newest.as_str() > version.as_str());
     match versions.on_stale {
         OnStale::Skip if stale => Err(Came::Uncalled(Ending::Skipped(

@@ -72,12 +72,18 @@ BEGIN
 
     -- Where bodies and attempts have a table for each day, those that are over go first, and as a whole.
     IF to_regprocedure('hookonce_drop_partition()') IS NOT NULL THEN
-        PERFORM hookonce_add_partitions((clock_timestamp() AT TIME ZONE 'UTC')::date, 8);
-        COMMIT;
         LOOP
-            SELECT d.dropped INTO gone FROM hookonce_drop_partition() AS d;
+            BEGIN
+                gone := NULL;
+                PERFORM hookonce_add_partitions((clock_timestamp() AT TIME ZONE 'UTC')::date, 8);
+                SELECT d.dropped INTO gone FROM hookonce_drop_partition() AS d;
+            EXCEPTION
+                -- What expired is deleted row by row all the same.
+                WHEN OTHERS THEN RAISE WARNING 'no partition is dropped now: %', SQLERRM;
+            END;
+            EXECUTE $sql$ {renew} $sql$ USING run, lease, events, bodies, rejections;
             COMMIT;
-            EXIT WHEN gone IS NULL;
+            EXIT WHEN gone IS NULL OR clock_timestamp() - begun >= max_run;
         END LOOP;
     END IF;
 

@@ -71,6 +71,17 @@ both_databases!(a_stale_event_is_skipped_and_only_in_its_lane, |db| async move {
     );
 });
 
+both_databases!(events_without_a_lane_are_not_compared_with_one_another, |db| async move {
+    let endpoint = Endpoint::start().await;
+    let daemon = billing(&db, &endpoint, &format!("{LANE}stale = \"skip\"")).start().await;
+    for (id, created) in [("evt_1", 5), ("evt_2", 3)] {
+        let body = json!({ "id": id, "type": "x", "created": created }).to_string();
+        daemon.sender().send(STRIPE, &stripe().sign(id, "x", body)).await.assert_accepted();
+        wait_until_settled(&db, PATIENCE).await;
+    }
+    assert_eq!(db.texts(ENDS).await, ["evt_1 delivered", "evt_2 delivered"]);
+});
+
 both_databases!(a_handler_that_wants_to_know_is_told_what_is_stale, |db| async move {
     let endpoint = Endpoint::start().await;
     let daemon = billing(&db, &endpoint, &format!("{LANE}stale = \"flag\"")).start().await;

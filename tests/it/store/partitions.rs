@@ -249,6 +249,25 @@ async fn a_table_that_somebody_holds_is_left_for_later() {
 }
 
 #[tokio::test]
+async fn a_row_of_a_clock_that_was_wrong_keeps_its_day_from_a_table_and_nothing_else() {
+    let db = TestDatabase::postgres_without_tables().await;
+    let store = partitioned(&db).await;
+    let mut strange = event("evt_1", b"{}", &["a"]);
+    // A day that has no table yet: ten days ahead.
+    let millis = (chrono::Utc::now() + chrono::TimeDelta::days(10)).timestamp_millis();
+    strange.id =
+        uuid::Uuid::from_u128((u128::try_from(millis).unwrap() << 80) | (0x7 << 76) | (1 << 63));
+    fresh(&store, strange).await;
+    assert_eq!(places(&db, "event_body").await, ["event_body_elsewhen 1"]);
+    let ahead =
+        "SELECT hookonce_add_partitions((clock_timestamp() AT TIME ZONE 'UTC')::date + 8, 4)::int8";
+    assert_eq!(db.number(ahead).await, 7, "four days of two tables, but for one");
+    // And a daemon starts.
+    let store = partitioned(&db).await;
+    delivered(&store, "evt_2", "b").await;
+}
+
+#[tokio::test]
 async fn a_daemon_that_may_not_migrate_says_that_partitions_are_missing() {
     let db = TestDatabase::postgres().await;
     let asks = |migrate| StoreSettings { partition_bodies: true, migrate, ..db.settings() };
