@@ -125,7 +125,6 @@ impl App {
                     name: settings.name.clone(),
                     effect,
                     shape: settings.shape.clone(),
-                    lane: settings.lane.clone(),
                     timeout: settings.timeout,
                     concurrency: settings.concurrency,
                     retry: settings.retry.clone(),

@@ -62,8 +62,7 @@ pub struct Context {
     pub delivery: Uuid,
     /// The handler's name.
     pub handler: Name,
-    /// Its lane, as the event that came says it; `None` when the handler has no lanes. A lane that stands in
-    /// the query is `""` here, because the query isn't kept.
+    /// The lane that the delivery is in, as the event said it when it was recorded.
     pub lane: Option<String>,
     /// 1 is the first try.
     pub attempt: u32,

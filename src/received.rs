@@ -25,6 +25,19 @@ pub struct Received {
 }
 
 impl Received {
+    /// What is kept of a request, to look a place in it up. Its query isn't: it is as if there had been none.
+    #[must_use]
+    pub fn kept(headers: Headers, body: Bytes) -> Self {
+        Self {
+            method: String::new(),
+            target: String::new(),
+            headers,
+            body,
+            peer: None,
+            arrived_at: DateTime::<Utc>::UNIX_EPOCH,
+        }
+    }
+
     /// The same request with another body: one event of a batch.
     #[must_use]
     pub fn with_body(&self, body: Bytes) -> Self {

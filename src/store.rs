@@ -281,6 +281,8 @@ pub struct Claimed {
     pub tried: u32,
     /// How long ago the delivery was opened.
     pub open_for: Duration,
+    /// The lane that it is in.
+    pub lane: Option<String>,
     /// What to handle; `None` when its body is gone, which is a fault of ours.
     pub event: Option<Event>,
 }

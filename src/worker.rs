@@ -14,7 +14,6 @@ use tokio_util::task::TaskTracker;
 
 use crate::handler::answers::Answers;
 use crate::handler::control::Control;
-use crate::handler::lane::Lane;
 use crate::handler::seats::{Seat, Seating, Seats, Taken};
 use crate::handler::shape::Shape;
 use crate::handler::version::Versions;
@@ -64,8 +63,6 @@ pub struct Callee {
     pub effect: Effect,
     /// Which events it is done for, and in what form; `None`: for all, as they came.
     pub shape: Option<Arc<Shape>>,
-    /// How it names the lane of an event, which calls are told; `None` without lanes.
-    pub lane: Option<Lane>,
     /// How long one call may take.
     pub timeout: Duration,
     /// How many calls at once, on this replica.

@@ -86,7 +86,6 @@ impl Function {
             name: self.name.clone(),
             effect: self.effect.clone(),
             shape: None,
-            lane: None,
             timeout: TIMEOUT,
             concurrency: CONCURRENCY,
             retry: RetryPolicy::default(),

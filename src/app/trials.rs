@@ -27,19 +27,25 @@ impl App {
     /// The same handlers, to be asked what they would do with an event.
     #[must_use]
     pub fn trials(&self) -> Vec<Trial> {
-        let configured = self.config.handlers.iter().map(|it| (it.from.clone(), it.events.clone()));
-        let functions =
-            self.functions.iter().map(|it| (vec![it.source.clone()], vec![it.events.clone()]));
+        let configured = self
+            .config
+            .handlers
+            .iter()
+            .map(|it| (it.from.clone(), it.events.clone(), it.lane.clone()));
+        let functions = self
+            .functions
+            .iter()
+            .map(|it| (vec![it.source.clone()], vec![it.events.clone()], None));
         // Callees stand in the same order.
         configured
             .chain(functions)
             .zip(&self.callees)
-            .map(|((from, events), callee)| Trial {
+            .map(|((from, events, lane), callee)| Trial {
                 name: callee.name.clone(),
                 from,
                 events,
                 shape: callee.shape.clone(),
-                lane: callee.lane.clone(),
+                lane,
                 timeout: callee.timeout,
                 handler: match &callee.effect {
                     Effect::Call(handler) => Some(Arc::clone(handler)),

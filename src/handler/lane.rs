@@ -1,10 +1,8 @@
 //! Lanes: which deliveries of a handler are made one after the other.
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
 use sha2::{Digest, Sha256};
 
-use crate::event::Event;
 use crate::received::{Headers, Received};
 use crate::verify::Verified;
 use crate::verify::field::Field;
@@ -48,20 +46,7 @@ impl Lane {
     /// the body that are kept. The query isn't kept: a place in it is one where nothing readable stands.
     #[must_use]
     pub fn of_kept(&self, headers: Headers, body: Bytes) -> String {
-        self.read(&Received {
-            method: String::new(),
-            target: String::new(),
-            headers,
-            body,
-            peer: None,
-            arrived_at: DateTime::<Utc>::UNIX_EPOCH,
-        })
-    }
-
-    /// The lane of an event that a handler is given, as [`Lane::of_kept`].
-    #[must_use]
-    pub fn of_event(&self, event: &Event) -> String {
-        self.of_kept(event.headers.clone(), event.body.clone())
+        self.read(&Received::kept(headers, body))
     }
 
     fn read(&self, received: &Received) -> String {
@@ -81,6 +66,8 @@ impl Lane {
 
 #[cfg(test)]
 mod tests {
+    use chrono::{DateTime, Utc};
+
     use super::*;
 
     fn lane(place: &str, body: &'static str) -> String {

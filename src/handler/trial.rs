@@ -74,7 +74,8 @@ impl Trial {
     /// the event: who asks wants to know them.
     pub async fn run(&self, event: &Event) -> Tried {
         let mut tried = Tried { unmatched: self.unmatched(event), ..Tried::default() };
-        let lane = self.lane.as_ref().map(|lane| lane.of_event(event));
+        let lane =
+            self.lane.as_ref().map(|it| it.of_kept(event.headers.clone(), event.body.clone()));
         let shaped = match &self.shape {
             Some(shape) => shape.apply(event).await,
             None => Shaped::Whole,

@@ -3,7 +3,7 @@
 use std::fmt;
 
 use bytes::Bytes;
-use chrono::{DateTime, Utc};
+use chrono::DateTime;
 
 use crate::received::{Headers, Received};
 use crate::verify::field::Field;
@@ -63,14 +63,7 @@ impl Versions {
     /// The version of an event; `None` where nothing stands that has an order.
     #[must_use]
     pub fn of(&self, headers: Headers, body: Bytes) -> Option<Version> {
-        let received = Received {
-            method: String::new(),
-            target: String::new(),
-            headers,
-            body,
-            peer: None,
-            arrived_at: DateTime::<Utc>::UNIX_EPOCH,
-        };
+        let received = Received::kept(headers, body);
         let value = self.place.read(&received).ok()??;
         Version::read(std::str::from_utf8(&value).ok()?)
     }

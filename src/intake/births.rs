@@ -88,6 +88,8 @@ impl Births {
                 attempt: 1,
                 tried: 1,
                 open_for: since.elapsed(),
+                // Who is in one is never born leased.
+                lane: None,
                 event: Some(event),
             },
             seat,

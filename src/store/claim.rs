@@ -170,6 +170,7 @@ fn claimed_postgres(row: &PgRow) -> Result<Claimed, StoreError> {
         get(row, "id")?,
         name(get(row, "handler")?)?,
         get(row, "lease_epoch")?,
+        get(row, "lane")?,
         event,
     ))
 }
@@ -278,6 +279,7 @@ async fn claimed_sqlite(sqlite: &Sqlite, row: &SqliteRow) -> Result<Claimed, Sto
         get(row, "id")?,
         name(get(row, "handler")?)?,
         get(row, "lease_epoch")?,
+        get(row, "lane")?,
         event,
     ))
 }
@@ -317,7 +319,14 @@ impl Counts {
         }
     }
 
-    fn claimed(self, delivery: Uuid, handler: Name, epoch: i64, event: Option<Event>) -> Claimed {
+    fn claimed(
+        self,
+        delivery: Uuid,
+        handler: Name,
+        epoch: i64,
+        lane: Option<String>,
+        event: Option<Event>,
+    ) -> Claimed {
         Claimed {
             delivery,
             handler,
@@ -325,6 +334,7 @@ impl Counts {
             attempt: self.attempt,
             tried: self.tried,
             open_for: self.open_for,
+            lane,
             event,
         }
     }

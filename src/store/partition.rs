@@ -13,8 +13,7 @@ pub(super) const PARTITION: &str = include_str!("sql/partitions.postgres.sql");
 const IS_PARTITIONED: &str =
     "SELECT relkind = 'p' FROM pg_class WHERE oid = to_regclass('event_body')";
 
-/// A week and a day ahead: a daemon may be down for that long.
-const ADD: &str = "SELECT hookonce_add_partitions((clock_timestamp() AT TIME ZONE 'UTC')::date, 8)";
+const ADD: &str = "SELECT hookonce_add_partitions()";
 
 const DROP: &str = "SELECT whole, dropped, about FROM hookonce_drop_partition()";
 

@@ -11,7 +11,7 @@ pub const KEEP_POSTGRES: &str = "WITH mine AS (
     UPDATE delivery SET version = $3 WHERE id = $1 AND lease_epoch = $2 AND lease_until IS NOT NULL RETURNING handler, lane
 )
 SELECT (SELECT d.version FROM delivery d
-         WHERE d.handler = mine.handler AND d.lane = mine.lane AND mine.lane <> '' AND d.version IS NOT NULL AND d.state = 'delivered'
+         WHERE d.handler = mine.handler AND d.lane = mine.lane AND d.version IS NOT NULL AND d.state = 'delivered'
          ORDER BY d.version DESC LIMIT 1)
   FROM mine";
 
@@ -19,13 +19,12 @@ SELECT (SELECT d.version FROM delivery d
 pub const KEEP_SQLITE: &str =
     "UPDATE delivery SET version = ?3 WHERE id = ?1 AND lease_epoch = ?2 AND lease_until IS NOT NULL
 RETURNING (SELECT d.version FROM delivery d
-            WHERE d.handler = delivery.handler AND d.lane = delivery.lane AND delivery.lane <> '' AND d.version IS NOT NULL AND d.state = 'delivered'
+            WHERE d.handler = delivery.handler AND d.lane = delivery.lane AND d.version IS NOT NULL AND d.state = 'delivered'
             ORDER BY d.version DESC LIMIT 1)";
 
 impl Store {
     /// Keeps the version of a leased delivery, and gives the highest one that was delivered in its lane:
-    /// `Some(None)` when there is none (also in the lane `""`, whose events have nothing to do with one another),
-    /// `None` when the lease is lost. Versions are compared as text.
+    /// `Some(None)` when there is none, `None` when the lease is lost. Versions are compared as text.
     /// Cancel-safe: dropping the future stops nothing.
     pub async fn keep_version(
         &self,

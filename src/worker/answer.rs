@@ -50,6 +50,7 @@ mod tests {
             attempt: 1,
             tried: 1,
             open_for: Duration::ZERO,
+            lane: None,
             event: None,
         };
         of(ending, &claim)

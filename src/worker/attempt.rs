@@ -30,8 +30,7 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
     let mut context = Context {
         delivery: claim.delivery,
         handler: callee.name.clone(),
-        // Before the event gets another form.
-        lane: callee.lane.as_ref().zip(event.as_ref()).map(|(lane, event)| lane.of_event(event)),
+        lane: claim.lane.clone(),
         attempt: claim.attempt,
         epoch: claim.epoch,
         stale: false,
@@ -64,7 +63,7 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
             leave(&shared, &callee, seat);
             if matches!(came, Came::Settled) {
                 tell_settled(&shared, &callee, &claim, event.as_ref(), took);
-                if callee.lane.is_some() {
+                if claim.lane.is_some() {
                     // The next in its lane may be due now.
                     shared.wake.notify_one();
                 }
@@ -91,7 +90,7 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
         judged.verdict = Verdict::Released { after: wait, cause };
     }
     // Of a delivery that is settled for good the next in its lane may be due now.
-    let again = callee.lane.is_some()
+    let again = claim.lane.is_some()
         || matches!(judged.verdict, Verdict::Pending { .. } | Verdict::Released { .. });
     let kind = answer.as_ref().map(|answer| answer.content_type.clone());
     let try_ = Try { callee: &callee, claim: &claim, event: event.as_ref(), took, doubtful };

@@ -7,6 +7,7 @@ use super::attempt::Came;
 use super::settle::Ending;
 use crate::event::Event;
 use crate::handler::Outcome;
+use crate::handler::lane::NO_LANE;
 use crate::handler::version::{OnStale, Versions};
 use crate::store::Claimed;
 
@@ -22,6 +23,10 @@ pub(super) async fn look(
     claim: &Claimed,
     event: &Event,
 ) -> Result<bool, Came> {
+    // The events of the lane without a name have nothing to do with one another.
+    if claim.lane.as_deref().is_none_or(|lane| lane == NO_LANE) {
+        return Ok(false);
+    }
     let Some(version) = versions.of(event.headers.clone(), event.body.clone()) else {
         tracing::debug!(delivery.id = %claim.delivery, version.place = %versions.place(),
             "an event has no version there; it is taken for a new one");

@@ -55,9 +55,9 @@ leased AS (
            lease_until = clock_timestamp() + make_interval(secs => (
                SELECT room.lease FROM UNNEST($1::text[], $3::float8[]) AS room (handler, lease) WHERE room.handler = d.handler))
      WHERE d.id = ANY (ARRAY(SELECT id FROM due)) AND d.lease_until IS NULL
-    RETURNING d.id, d.event_id, d.handler, d.lease_epoch, d.attempts, d.attempts_before, d.opened_at, d.due_at
+    RETURNING d.id, d.event_id, d.handler, d.lease_epoch, d.attempts, d.attempts_before, d.opened_at, d.due_at, d.lane
 )
-SELECT l.id, l.handler, l.lease_epoch, l.attempts, l.attempts_before,
+SELECT l.id, l.handler, l.lane, l.lease_epoch, l.attempts, l.attempts_before,
        EXTRACT(EPOCH FROM clock_timestamp() - l.opened_at)::float8 AS open_for,
        e.id AS event, e.source, e.event_id, e.type, e.received_at, b.headers, b.body
   FROM leased l

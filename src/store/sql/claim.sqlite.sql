@@ -9,5 +9,5 @@ UPDATE delivery
                  AND due_at <= strftime('%Y-%m-%d %H:%M:%f', 'now')
                ORDER BY due_at, id
                LIMIT ?2)
-RETURNING id, event_id, handler, lease_epoch, attempts, attempts_before,
+RETURNING id, event_id, handler, lane, lease_epoch, attempts, attempts_before,
           (julianday('now') - julianday(opened_at)) * 86400.0 AS open_for

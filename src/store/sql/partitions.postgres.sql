@@ -58,8 +58,10 @@ BEGIN
     EXECUTE format('CREATE TABLE %I PARTITION OF %I DEFAULT', whole || '_elsewhen', whole);
 END $$;
 
--- Attaching waits for nobody who reads or writes; a table that is made as a partition would.
-CREATE OR REPLACE FUNCTION hookonce_add_partitions(since date, days integer) RETURNS integer LANGUAGE plpgsql AS $$
+-- A week and a day ahead, unless asked for others: daemons may be down for that long. Attaching waits for nobody who
+-- writes, and at most a second for those who read all days; a table that is made as a partition waits for everybody.
+CREATE OR REPLACE FUNCTION hookonce_add_partitions(
+    since date DEFAULT (clock_timestamp() AT TIME ZONE 'UTC')::date, days integer DEFAULT 8) RETURNS integer LANGUAGE plpgsql AS $$
 DECLARE
     whole text;
     each  date;
@@ -156,7 +158,7 @@ SELECT hookonce_partition('event_body', 'event_id'), hookonce_partition('attempt
 -- Whoever holds them now is no reason not to start: there are days in reserve, and each hour is another chance.
 DO $$
 BEGIN
-    PERFORM hookonce_add_partitions((clock_timestamp() AT TIME ZONE 'UTC')::date, 8);
+    PERFORM hookonce_add_partitions();
 EXCEPTION
     WHEN lock_not_available OR deadlock_detected THEN
         RAISE WARNING 'the partitions of the next days can''t be made now: %', SQLERRM;

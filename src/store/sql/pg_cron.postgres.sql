@@ -72,10 +72,16 @@ BEGIN
 
     -- Where bodies and attempts have a table for each day, those that are over go first, and as a whole.
     IF to_regprocedure('hookonce_drop_partition()') IS NOT NULL THEN
+        BEGIN
+            PERFORM hookonce_add_partitions();
+        EXCEPTION
+            -- There are days in reserve.
+            WHEN OTHERS THEN RAISE WARNING 'the partitions of the next days can''t be made now: %', SQLERRM;
+        END;
+        COMMIT;
         LOOP
             BEGIN
                 gone := NULL;
-                PERFORM hookonce_add_partitions((clock_timestamp() AT TIME ZONE 'UTC')::date, 8);
                 SELECT d.dropped INTO gone FROM hookonce_drop_partition() AS d;
             EXCEPTION
                 -- What expired is deleted row by row all the same.

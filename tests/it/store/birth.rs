@@ -40,6 +40,7 @@ fn claimed(event: &NewEvent) -> Claimed {
         attempt: 1,
         tried: 1,
         open_for: Duration::ZERO,
+        lane: None,
         event: Some(Event {
             id: event.id,
             source: event.verified.source().clone(),
@@ -147,7 +148,6 @@ impl Working {
             name: name("a"),
             effect: Effect::Call(calls.clone()),
             shape: None,
-            lane: None,
             timeout: Duration::from_secs(5),
             concurrency: 4,
             retry: RetryPolicy::default(),

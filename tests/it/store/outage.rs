@@ -182,7 +182,6 @@ async fn what_was_handled_while_the_database_was_away_is_settled_and_not_handled
         name: name("a"),
         effect: Effect::Call(handler),
         shape: None,
-        lane: None,
         timeout: Duration::from_secs(60),
         concurrency: 1,
         retry: RetryPolicy::default(),
