@@ -107,13 +107,14 @@ pub struct Engine {
     metrics: Metrics,
     runtime: Handle,
     cache: Option<Cache>,
+    patience: Duration,
 }
 
 impl Engine {
     /// An engine on these tables. Must be called on the runtime that outlives every run.
     #[must_use]
     pub fn new(store: Store, metrics: Metrics) -> Self {
-        Self { store, metrics, runtime: Handle::current(), cache: None }
+        Self { store, metrics, runtime: Handle::current(), cache: None, patience: STORE_PATIENCE }
     }
 
     /// Asks this cache, of the same store, for completed answers before the database.
@@ -123,10 +124,18 @@ impl Engine {
         self
     }
 
+    /// How long a request waits for the store before it is refused as unavailable; 2.5 s by default.
+    #[must_use]
+    pub fn patient(mut self, patience: Duration) -> Self {
+        self.patience = patience;
+        self
+    }
+
     /// Claims the key, or says why the request may not run. Counts what it decides.
     ///
     /// A caller that goes away meanwhile leaves nothing behind: what was claimed for it is given back,
-    /// because nothing was begun. A store that doesn't answer in 2.5 s is away.
+    /// because nothing was begun. A store that doesn't answer in
+    /// [`Engine::patient`]'s time is away.
     pub async fn begin(&self, claim: KeyClaim, rules: &Arc<Rules>) -> Begun {
         if let Some(begun) = self.look(&claim, rules).await {
             return begun;
@@ -140,7 +149,7 @@ impl Engine {
                 tracing::debug!("whoever asked for a key went away");
             }
         });
-        let patience = STORE_PATIENCE + rules.wait;
+        let patience = self.patience + rules.wait;
         let begun = match tokio::time::timeout(patience, asked).await {
             Ok(Ok(mut handed)) => handed.0.take().unwrap_or_else(|| away(rules)),
             Ok(Err(_)) => {

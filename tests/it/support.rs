@@ -17,6 +17,7 @@ pub mod postgres;
 pub mod rabbitmq;
 pub mod raw;
 pub mod redis;
+pub mod scratch;
 pub mod sender;
 pub mod sqlite;
 pub mod tls;

@@ -39,7 +39,7 @@ impl Replica {
         let metrics = Metrics::new();
         let address = RedisAddress::new(Secret::new(redis.url())).unwrap();
         let cache = Cache::new(&address, store.clone());
-        let engine = Engine::new(store, metrics.clone()).cached(cache);
+        let engine = Engine::new(store, metrics.clone()).patient(PATIENCE).cached(cache);
         Self { engine, metrics, rules: Arc::new(Rules::new(Name::new("pay").unwrap())) }
     }
 

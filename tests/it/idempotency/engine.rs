@@ -21,7 +21,8 @@ fn rules(on_unknown: OnUnknown) -> Arc<Rules> {
 }
 
 async fn engine(db: &TestDatabase) -> Engine {
-    Engine::new(db.store().await, Metrics::new())
+    // A disk that stands still for a moment is no answer of the table.
+    Engine::new(db.store().await, Metrics::new()).patient(PATIENCE)
 }
 
 fn answered(status: u16) -> Ended {
@@ -182,7 +183,8 @@ both_databases!(a_retry_may_wait_for_the_run, |db| async move {
 async fn with_the_database_dead_nothing_runs_unless_it_was_asked_for() {
     let server = Arc::new(PostgresServer::started().await);
     let db = TestDatabase::on(Arc::clone(&server)).await;
-    let (engine, closed) = (engine(&db).await, rules(OnUnknown::Keep));
+    let engine = Engine::new(db.store().await, Metrics::new());
+    let closed = rules(OnUnknown::Keep);
     let open = Arc::new(Rules { fail_open: true, ..(*closed).clone() });
     server.kill();
     let refusal = within(PATIENCE, "a refusal", refused(&engine, "k", 1, &closed)).await;

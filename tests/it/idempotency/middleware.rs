@@ -107,7 +107,7 @@ async fn service_of(db: &TestDatabase, whole_app: bool) -> (SocketAddr, Arc<Book
     };
     db.run(&format!("CREATE TABLE payment (id {serial} PRIMARY KEY, amount BIGINT NOT NULL)"))
         .await;
-    let engine = Engine::new(db.store().await, Metrics::new());
+    let engine = Engine::new(db.store().await, Metrics::new()).patient(PATIENCE);
     let named = |name| Name::new(name).unwrap();
     let single = Idempotency::new(engine.clone(), named("pay")).single_tx();
     let hasty = Rules { lease: Duration::from_secs(1), ..Rules::new(named("hasty")) };

@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::leash::Leash;
 use super::port::free_port;
+use super::scratch::scratch;
 use super::wait::eventually;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -30,7 +31,7 @@ impl NatsServer {
     /// # Panics
     /// When `nats-server` isn't there or doesn't start: the tests need it.
     pub async fn start() -> Self {
-        let dir = tempfile::Builder::new().prefix("hookonce-nats-").tempdir().unwrap();
+        let dir = scratch("nats");
         let server = Self { dir, port: free_port(), running: Mutex::new(None) };
         server.restart().await;
         server

@@ -10,6 +10,7 @@ use std::time::Duration;
 
 use super::leash::{children, runs, signal, stands_still};
 use super::port::free_port;
+use super::scratch::scratch;
 use super::wait::eventually_blocking;
 
 /// For a cluster to accept connections; recovery after a kill included.
@@ -83,9 +84,7 @@ impl PostgresServer {
     /// [`PostgresServer::start`] with settings that are stronger than the usual ones.
     pub fn start_with(settings: &'static [&'static str]) -> Self {
         let programs = find_programs();
-        // The socket's path must be shorter than 108 bytes, so it isn't in a deep TMPDIR.
-        let dir =
-            tempfile::Builder::new().prefix("hookonce-pg-").tempdir_in("/tmp").unwrap().keep();
+        let dir = scratch("pg").keep();
         let user = (fs::metadata(&dir).unwrap().uid() == 0).then(find_user);
         if let Some(User { uid, gid }) = user {
             chown(&dir, Some(uid), Some(gid)).unwrap();

@@ -16,6 +16,7 @@ use tempfile::TempDir;
 
 use super::leash::{Leash, signal, stands_still};
 use super::port::free_port;
+use super::scratch::scratch;
 use super::wait::{eventually, eventually_blocking, within};
 
 /// It needs some five seconds alone; the machine may be busy with other tests.
@@ -47,7 +48,7 @@ impl RabbitServer {
     /// # Panics
     /// When `rabbitmq-server` isn't there or doesn't start: the tests need it.
     pub async fn start() -> Self {
-        let dir = tempfile::Builder::new().prefix("hookonce-rabbitmq-").tempdir().unwrap();
+        let dir = scratch("rabbitmq");
         let server = Self {
             dir,
             port: free_port(),

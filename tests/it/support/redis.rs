@@ -9,6 +9,7 @@ use tempfile::TempDir;
 
 use super::leash::{Leash, signal, stands_still};
 use super::port::free_port;
+use super::scratch::scratch;
 use super::tls::Authority;
 use super::wait::{eventually, eventually_blocking};
 
@@ -60,7 +61,7 @@ impl RedisServer {
     }
 
     async fn start_as(keeps: bool, tls: Option<(u16, Vec<String>)>) -> Self {
-        let dir = tempfile::Builder::new().prefix("hookonce-redis-").tempdir().unwrap();
+        let dir = scratch("redis");
         let server = Self { dir, port: free_port(), running: Mutex::new(None), keeps, tls };
         server.restart().await;
         server

@@ -4,6 +4,8 @@ use std::path::PathBuf;
 
 use tempfile::TempDir;
 
+use super::scratch::scratch;
+
 /// A file in a directory that is removed with it.
 #[derive(Debug)]
 pub struct SqliteFile {
@@ -13,7 +15,7 @@ pub struct SqliteFile {
 impl SqliteFile {
     /// A place where no file is yet: whoever opens it first makes it.
     pub fn new() -> Self {
-        Self { dir: tempfile::Builder::new().prefix("hookonce-db-").tempdir().unwrap() }
+        Self { dir: scratch("db") }
     }
 
     /// Where the file is.
