@@ -23,6 +23,8 @@ use crate::secret::Secret;
 use crate::source::{OnIdConflict, Source, SourceSettings, Sources, catalog};
 use crate::store::{Migrate, RejectionFilter, Retention, Store, StoreSettings};
 
+mod confirmed;
+
 const DAY: Duration = Duration::from_secs(86_400);
 const PATIENCE: Duration = Duration::from_secs(20);
 
@@ -83,6 +85,7 @@ impl Door {
                 settings("stripe", "stripe"),
                 SourceSettings { rate_limit: Some(1), ..settings("limited", "github") },
                 confirming(),
+                confirmed::topic(),
                 SourceSettings {
                     on_id_conflict: OnIdConflict::Reject,
                     ..settings("strict", "github")

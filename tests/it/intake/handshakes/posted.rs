@@ -5,7 +5,7 @@ use aws_lc_rs::signature::{Ed25519KeyPair, KeyPair};
 use super::*;
 use crate::intake::now;
 
-const POSTS: [(&str, &str, &str, &str); 11] = [
+pub(super) const POSTS: [Row; 11] = [
     ("slack", "slack", "", ""),
     ("zoom", "zoom", "", ""),
     ("twitch", "twitch-eventsub", "", ""),
@@ -20,17 +20,21 @@ const POSTS: [(&str, &str, &str, &str); 11] = [
     ("xero", "xero", "", ""),
 ];
 
+/// Their secret is the public key of one application.
+pub(super) const DISCORD: [Row; 2] = [
+    ("interactions", "discord-interactions", "", "secrets_shared_with = [\"webhookevents\"]"),
+    ("webhookevents", "discord-webhook-events", "", ""),
+];
+
 fn plan(db: &TestDatabase, discord: &str) -> DaemonPlan {
-    let mut all = POSTS.to_vec();
-    let shared = "secrets_shared_with = [\"webhookevents\"]";
-    all.push(("interactions", "discord-interactions", discord, shared));
-    all.push(("webhookevents", "discord-webhook-events", discord, ""));
-    sources(db, &all)
+    let discord = DISCORD.map(|(name, slug, _, lines)| (name, slug, discord, lines));
+    sources(db, POSTS.iter().chain(&discord))
 }
 
 both_databases!(a_challenge_with_a_body_is_answered_as_its_provider_wants, |db| async move {
     let discord = Ed25519KeyPair::generate().unwrap();
     let daemon = plan(&db, &hex::encode(discord.public_key())).start().await;
+    let mut asked = Asked::new();
     let at = now().to_string();
     let rfc3339 = chrono::Utc::now().to_rfc3339_opts(chrono::SecondsFormat::Nanos, true);
     let post = async |name: &str, query: &str, headers: &[(&str, String)], body: &str| {
@@ -56,6 +60,7 @@ both_databases!(a_challenge_with_a_body_is_answered_as_its_provider_wants, |db| 
         ("x-slack-signature", format!("v0={mac}")),
     ];
     check(
+        &mut asked,
         "slack",
         &post("slack", "", &headers, body).await,
         &Want { body: "3eZbrw1aBm2rZgRNFdxV", ..OK },
@@ -73,7 +78,12 @@ both_databases!(a_challenge_with_a_body_is_answered_as_its_provider_wants, |db| 
     let encrypted = hex::encode(signed("zoom", &["qgg8vlvZRS6UYooatFL8Aw"]));
     let wanted =
         format!(r#"{{"plainToken":"qgg8vlvZRS6UYooatFL8Aw","encryptedToken":"{encrypted}"}}"#);
-    check("zoom", &post("zoom", "", &headers, body).await, &Want { body: &wanted, ..JSON });
+    check(
+        &mut asked,
+        "zoom",
+        &post("zoom", "", &headers, body).await,
+        &Want { body: &wanted, ..JSON },
+    );
     assert_eq!(post("zoom", "", &headers[..2], body).await.status, 401);
 
     let body =
@@ -88,6 +98,7 @@ both_databases!(a_challenge_with_a_body_is_answered_as_its_provider_wants, |db| 
         ("twitch-eventsub-message-signature", format!("sha256={mac}")),
     ];
     check(
+        &mut asked,
         "twitch",
         &post("twitch", "", &headers, body).await,
         &Want { body: "pogchamp-kappa-360noscope-vohiyo", ..OK },
@@ -109,7 +120,7 @@ both_databases!(a_challenge_with_a_body_is_answered_as_its_provider_wants, |db| 
             ("x-signature-ed25519", signature),
         ];
         let answer = post(name, "", &headers, body).await;
-        check(name, &answer, &want);
+        check(&mut asked, name, &answer, &want);
         // Discord sends wrong ones on purpose.
         headers[2].1 = "00".repeat(64);
         assert_eq!(post(name, "", &headers, body).await.status, 401, "{name}");
@@ -118,6 +129,7 @@ both_databases!(a_challenge_with_a_body_is_answered_as_its_provider_wants, |db| 
     let body = r#"[{"id":"2d1781af","data":{"validationCode":"512d38b6-\"x\""},"eventType":"Microsoft.EventGrid.SubscriptionValidationEvent"}]"#;
     let headers = [json.clone(), ("aeg-event-type", "SubscriptionValidation".to_owned())];
     check(
+        &mut asked,
         "eventgrid",
         &post("eventgrid", &format!("?token={}", key("eventgrid")), &headers, body).await,
         &Want { body: r#"{"validationResponse":"512d38b6-\"x\""}"#, ..JSON },
@@ -127,6 +139,7 @@ both_databases!(a_challenge_with_a_body_is_answered_as_its_provider_wants, |db| 
     let query = "?validationToken=Validation%3a+Testing+client+application+reachability+for+subscription+Request-Id%3a+aa";
     let headers = [("content-type", "text/plain; charset=utf-8".to_owned())];
     check(
+        &mut asked,
         "graph",
         &post("graph", query, &headers, "").await,
         &Want {
@@ -138,12 +151,18 @@ both_databases!(a_challenge_with_a_body_is_answered_as_its_provider_wants, |db| 
 
     let body = r#"{"challenge":"3eZbrw1aBm2rZgRNFdxV2595E9CY3gmdALWMmHkvFXO7tYXAYM8P"}"#;
     check(
+        &mut asked,
         "monday",
         &post("monday", "", std::slice::from_ref(&json), body).await,
         &Want { body, ..JSON },
     );
 
-    check("woo", &post("woo", "", std::slice::from_ref(&form), "webhook_id=7").await, &EMPTY);
+    check(
+        &mut asked,
+        "woo",
+        &post("woo", "", std::slice::from_ref(&form), "webhook_id=7").await,
+        &EMPTY,
+    );
     assert_eq!(post("woo", "", std::slice::from_ref(&form), "webhook=7").await.status, 401);
 
     let test_key = b"dGhpc19zZWNyZXRfaXNfZm9yX3Rlc3Rpbmdfb25seQ==";
@@ -153,17 +172,27 @@ both_databases!(a_challenge_with_a_body_is_answered_as_its_provider_wants, |db| 
         ("x-zendesk-webhook-signature-timestamp", rfc3339.clone()),
         ("x-zendesk-webhook-signature", mac),
     ];
-    check("zendesk", &post("zendesk", "", &headers, "{}").await, &EMPTY);
+    check(&mut asked, "zendesk", &post("zendesk", "", &headers, "{}").await, &EMPTY);
     assert_eq!(post("zendesk", "", &headers, "[]").await.code(), "signature_mismatch");
 
-    check("mandrill", &got(&daemon, "HEAD", "/in/mandrill", &[]).await, &EMPTY);
+    check(&mut asked, "mandrill", &got(&daemon, "HEAD", "/in/mandrill", &[]).await, &EMPTY);
     let headers =
         [form.clone(), ("x-mandrill-signature", "WAc3auxoYGhsUV7D+Hl33hoa8dE=".to_owned())];
-    check("mandrill", &post("mandrill", "", &headers, "mandrill_events=%5B%5D").await, &EMPTY);
+    check(
+        &mut asked,
+        "mandrill",
+        &post("mandrill", "", &headers, "mandrill_events=%5B%5D").await,
+        &EMPTY,
+    );
     assert_eq!(post("mandrill", "", &headers, "mandrill_events=%5B1%5D").await.status, 401);
 
     let want = Want { headers: &[("x-vercel-verify", "vercel-verify-token")], ..EMPTY };
-    check("vercel", &post("vercel", "", std::slice::from_ref(&json), "[]").await, &want);
+    check(
+        &mut asked,
+        "vercel",
+        &post("vercel", "", std::slice::from_ref(&json), "[]").await,
+        &want,
+    );
     let headers = [json.clone(), ("x-vercel-signature", "00".repeat(20))];
     assert_eq!(post("vercel", "", &headers, "[]").await.code(), "signature_mismatch");
 
@@ -178,6 +207,7 @@ both_databases!(a_challenge_with_a_body_is_answered_as_its_provider_wants, |db| 
     }
     let wrong = [json.clone(), ("x-xero-signature", BASE64_STANDARD.encode([0; 32]))];
     assert_eq!(post("xero", "", &wrong, body).await.status, 401);
+    assert_all_asked(POSTS.iter().chain(&DISCORD), &asked);
     assert_eq!(events(&db).await, 0);
 
     // What is none of them is an event.
