@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use futures::StreamExt as _;
-use hookonce::fixture::secrets;
+use hookonce::fixture::{secrets, shipped};
 use hookonce::source::catalog;
 use hookonce::source::preset::Preset;
 use rand::SeedableRng as _;
@@ -11,10 +11,13 @@ use rand::rngs::StdRng;
 use serde_json::Value;
 
 use crate::both_databases;
-use crate::support::{Daemon, DaemonPlan};
+use crate::support::{Daemon, DaemonPlan, TestDatabase};
 
 /// Signed with a hash that AWS-LC makes no new signatures with: its vector shows that it verifies.
 const NOT_SIGNED: [&str; 1] = ["travis-ci"];
+
+/// What makes the daemon call its provider: no test asks Amazon.
+const CALLS_OUT: [(&str, &str); 1] = [("aws-sns", "subscription")];
 
 /// Programs that run at once.
 const AT_ONCE: usize = 4;
@@ -99,15 +102,21 @@ async fn faults_of(preset: &'static Preset, daemon: &Daemon) -> Vec<String> {
     faults
 }
 
-both_databases!(every_preset_is_received_once_and_refused_when_forged, |db| async move {
+/// The presets that can be sent, and a daemon with a source of each.
+async fn daemon_of_all(db: &TestDatabase) -> (Vec<&'static Preset>, Daemon) {
     let presets: Vec<&'static Preset> =
         catalog::all().filter(|preset| !NOT_SIGNED.contains(&preset.slug)).collect();
-    let mut plan = DaemonPlan::on(&db);
+    let mut plan = DaemonPlan::on(db);
     for (seed, preset) in presets.iter().enumerate() {
         plan = plan.toml(&source(preset, seed as u64));
     }
-    let daemon = &plan.start().await;
-    let seen: BTreeMap<&str, Vec<String>> = futures::stream::iter(&presets)
+    let daemon = plan.start().await;
+    (presets, daemon)
+}
+
+both_databases!(every_preset_is_received_once_and_refused_when_forged, |db| async move {
+    let (presets, daemon) = &daemon_of_all(&db).await;
+    let seen: BTreeMap<&str, Vec<String>> = futures::stream::iter(presets)
         .map(|preset| async move { (preset.slug, faults_of(preset, daemon).await) })
         .buffer_unordered(AT_ONCE)
         .collect()
@@ -115,3 +124,28 @@ both_databases!(every_preset_is_received_once_and_refused_when_forged, |db| asyn
     let faults: Vec<String> = seen.values().flatten().cloned().collect();
     assert!(faults.is_empty(), "{} of {}:\n{}", faults.len(), seen.len(), faults.join("\n"));
 });
+
+// What is stored is said above; here it is what each type is answered, so one database is enough.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_type_of_every_preset_is_accepted() {
+    let db = TestDatabase::sqlite().await;
+    let (presets, daemon) = &daemon_of_all(&db).await;
+    // The first of each is sent by the test above.
+    let others = presets.iter().flat_map(|preset| {
+        let names = shipped::names(preset.slug).into_iter().skip(1);
+        names.map(|name| (preset.slug, name)).filter(|it| !CALLS_OUT.contains(it))
+    });
+    let sent: Vec<Option<String>> = futures::stream::iter(others)
+        .map(|(slug, name)| async move {
+            let said = daemon.run(&["send", slug, name, "-o", "jsonl"]).await;
+            let line: Value = serde_json::from_str(said.text().trim()).unwrap_or_default();
+            let ok = said.code == 0 && matches!(line["status"].as_u64(), Some(200..300));
+            (!ok).then(|| format!("{slug} {name}: answered {line} {}", said.err.trim()))
+        })
+        .buffer_unordered(AT_ONCE)
+        .collect()
+        .await;
+    let faults: Vec<&str> = sent.iter().flatten().map(String::as_str).collect();
+    assert!(faults.is_empty(), "{} of {}:\n{}", faults.len(), sent.len(), faults.join("\n"));
+    assert!(sent.len() > 60, "only {} were sent", sent.len());
+}
