@@ -98,6 +98,30 @@ mod tests {
         assert!(faults.is_empty(), "{}", faults.join("\n"));
     }
 
+    /// It goes on every six hours, and doesn't say for how long.
+    const WITHOUT_END: &str = "quickbooks";
+
+    #[test]
+    fn what_a_preset_says_of_retries_holds_together() {
+        for preset in on_disk() {
+            let slug = preset.slug;
+            let retries = preset.source.retries.clone().unwrap_or_default();
+            let waits: std::time::Duration =
+                retries.schedule.iter().flatten().map(|wait| wait.0).sum();
+            let long_enough = match retries.horizon {
+                Some(horizon) => horizon.0 >= waits,
+                None => retries.schedule.is_none() || slug == WITHOUT_END,
+            };
+            assert!(long_enough, "{slug}: ids would be forgotten before the last try");
+            // Whoever loses an event of such a provider must have been told.
+            let told = preset.notes.iter().any(|note| note.contains("never"));
+            assert!(
+                retries.none != Some(true) || told,
+                "{slug}: no note says that it never retries"
+            );
+        }
+    }
+
     #[test]
     fn every_preset_says_where_and_when_it_was_read() {
         for preset in on_disk() {
