@@ -162,7 +162,7 @@ async fn begin(
     follow(report, access, output).await
 }
 
-/// Counts, and shows what statements in our own database would do.
+/// Counts, and shows what statements would do, in our own database and in others.
 async fn rehearse(
     wanted: ReplaysRequest,
     most: u16,
@@ -174,7 +174,7 @@ async fn rehearse(
     let diff = access.rehearse_replay(&wanted, most.into()).await?;
     output.say("nothing is changed: what was tried is rolled back");
     if diff.is_empty() {
-        output.say("no statement in hookonce's own database would run");
+        output.say("no `sql` handler would be called");
     }
     output.one(&WithDiff { report, diff }, with_diff)
 }

@@ -26,7 +26,7 @@ mod rehearsal;
 mod sqlite;
 mod statements;
 
-pub use elsewhere::{Applied, Elsewhere};
+pub use elsewhere::{Applied, Elsewhere, Foreseen};
 pub(super) use postgres::EFFECT_POOL;
 pub use refusal::Refusal;
 pub use rehearsal::Rehearsed;

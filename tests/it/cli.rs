@@ -4,6 +4,7 @@ mod browsing;
 mod config;
 mod mending;
 mod recording;
+mod rehearsing;
 mod replaying;
 mod sending;
 mod stats;

@@ -9,6 +9,17 @@ mod storm;
 use crate::daemon::stripe;
 use crate::support::{DaemonPlan, Kind, TestDatabase};
 
+/// Another database than ours, with a table that counts.
+pub async fn app_database(kind: Kind) -> TestDatabase {
+    let app = match kind {
+        Kind::Postgres => TestDatabase::postgres_without_tables().await,
+        // The file must be there: a typing error must not make a new database.
+        Kind::Sqlite => TestDatabase::sqlite().await,
+    };
+    account(&app).await;
+    app
+}
+
 /// Stripe's events run these statements, with more lines in the handler's table.
 pub fn ledger(db: &TestDatabase, statements: &[&str], lines: &str) -> DaemonPlan {
     DaemonPlan::on(db).source(&stripe()).toml(&handler("", statements, lines))

@@ -24,8 +24,12 @@ pub struct Rehearsal {
     pub event_id: String,
     /// The handler.
     pub handler: String,
+    /// The database of `[databases]` that the statements run in; `None` is hookonce's own.
+    pub database: Option<String>,
     /// Whether the handler's `when` is false: then no statement runs.
     pub skipped: bool,
+    /// Whether the fence stands in that database: an earlier try did the work, and no statement runs again.
+    pub done_before: bool,
     /// The statements, in order; empty when they were not done.
     pub statements: Vec<Rehearsed>,
     /// Why they would not be done.
@@ -47,8 +51,15 @@ pub(super) fn with_diff(it: &WithDiff) -> String {
     let mut all = text(&it.report);
     for one in &it.diff {
         all += &format!("\n{}  {}  {}", one.event, plain(&one.event_id), plain(&one.handler));
+        if let Some(database) = &one.database {
+            all += &format!("  in {}", plain(database));
+        }
         if one.skipped {
             all += "\n  skipped: `when` is false";
+        }
+        if one.done_before {
+            all +=
+                "\n  done already: the fence of this delivery stands there, and nothing would run";
         }
         if let Some(why) = &one.error {
             all += &format!("\n  fails: {}", plain(why));

@@ -5,7 +5,7 @@
 //! and a fence that is missing then means that its statements run twice.
 
 use std::str::FromStr;
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use entity::Name;
@@ -20,6 +20,10 @@ use super::{Ended, Refusal, Statements, postgres, sqlite};
 use crate::secret::Secret;
 use crate::statement::{Dialect, Filled};
 use crate::store::connect::{self, ACQUIRE_TIMEOUT};
+
+mod rehearsal;
+
+pub use rehearsal::Foreseen;
 
 const HAS_FENCE_POSTGRES: &str = "SELECT to_regclass('hookonce_fence') IS NOT NULL";
 
@@ -51,7 +55,9 @@ pub enum Applied {
 pub struct Elsewhere {
     name: Name,
     options: Options,
-    pool: Arc<OnceCell<Pool>>,
+    pool: Arc<OnceLock<Pool>>,
+    /// Set once the fence's table is known to be there.
+    fence: Arc<OnceCell<()>>,
 }
 
 #[derive(Debug, Clone)]
@@ -97,7 +103,7 @@ impl Elsewhere {
                 Options::Sqlite(Box::new(options.disable_statement_logging()))
             }
         };
-        Ok(Self { name, options, pool: Arc::default() })
+        Ok(Self { name, options, pool: Arc::default(), fence: Arc::default() })
     }
 
     /// Its name in the config.
@@ -126,9 +132,7 @@ impl Elsewhere {
         });
         let applied = task.await;
         drop(guard);
-        applied.unwrap_or_else(|error| {
-            Err(Refusal::Again(format!("the task of the statements ended early: {error}")))
-        })
+        applied.unwrap_or_else(|error| Err(ended_early(&error)))
     }
 
     async fn apply_here(
@@ -139,7 +143,7 @@ impl Elsewhere {
         limit: Duration,
         unwanted: &CancellationToken,
     ) -> Result<Applied, Refusal> {
-        let ended = match self.pool().await? {
+        let ended = match self.fenced().await? {
             Pool::Postgres(pool) => {
                 postgres::transaction(pool, limit, unwanted, |connection| {
                     Box::pin(behind_postgres(connection, delivery, statements, filled))
@@ -183,40 +187,55 @@ impl Elsewhere {
         )
     }
 
-    /// The pool, behind which the fence stands.
-    async fn pool(&self) -> Result<&Pool, Refusal> {
-        // Whoever opens it lets the others wait.
-        let opening = async || {
-            let opened = tokio::time::timeout(2 * ACQUIRE_TIMEOUT, self.open()).await;
-            opened.unwrap_or_else(|_| Err(connect::no_answer()))
+    /// Closes its connections, as far as they are free soon.
+    pub async fn close(&self) {
+        let closing = async {
+            match self.pool.get() {
+                Some(Pool::Postgres(pool)) => pool.close().await,
+                Some(Pool::Sqlite(pool)) => pool.close().await,
+                None => {}
+            }
         };
-        self.pool.get_or_try_init(opening).await.map_err(|error| self.away(&error))
+        if tokio::time::timeout(ACQUIRE_TIMEOUT, closing).await.is_err() {
+            tracing::debug!("connections to the database `{}` are still at work", self.name);
+        }
     }
 
-    async fn open(&self) -> Result<Pool, sqlx::Error> {
-        match &self.options {
-            Options::Postgres(options) => {
-                let pool = PgPoolOptions::new()
+    /// The pool, behind which the fence stands.
+    async fn fenced(&self) -> Result<&Pool, Refusal> {
+        // Whoever makes it lets the others wait.
+        let making = async || {
+            let made = tokio::time::timeout(2 * ACQUIRE_TIMEOUT, self.make_fence()).await;
+            made.unwrap_or_else(|_| Err(connect::no_answer()))
+        };
+        self.fence.get_or_try_init(making).await.map_err(|error| self.away(&error))?;
+        Ok(self.pool())
+    }
+
+    async fn make_fence(&self) -> Result<(), sqlx::Error> {
+        match self.pool() {
+            Pool::Postgres(pool) => fence_on_postgres(&mut *pool.acquire().await?).await,
+            Pool::Sqlite(pool) => fence_on_sqlite(&mut *pool.acquire().await?).await,
+        }
+    }
+
+    /// The pool, with or without a fence.
+    fn pool(&self) -> &Pool {
+        self.pool.get_or_init(|| match &self.options {
+            Options::Postgres(options) => Pool::Postgres(
+                PgPoolOptions::new()
                     .max_connections(postgres::EFFECT_POOL)
                     .acquire_timeout(ACQUIRE_TIMEOUT)
-                    .connect_lazy_with((**options).clone());
-                // Asked first: whoever may not create tables can still use one that somebody made.
-                let there: bool = sqlx::query_scalar(HAS_FENCE_POSTGRES).fetch_one(&pool).await?;
-                if !there {
-                    pool.execute(CREATE_FENCE_POSTGRES).await?;
-                }
-                Ok(Pool::Postgres(pool))
-            }
-            Options::Sqlite(options) => {
-                let pool = SqlitePoolOptions::new()
+                    .connect_lazy_with((**options).clone()),
+            ),
+            Options::Sqlite(options) => Pool::Sqlite(
+                SqlitePoolOptions::new()
                     .max_connections(1)
                     .acquire_timeout(ACQUIRE_TIMEOUT)
                     .test_before_acquire(false)
-                    .connect_lazy_with((**options).clone());
-                pool.execute(CREATE_FENCE_SQLITE).await?;
-                Ok(Pool::Sqlite(pool))
-            }
-        }
+                    .connect_lazy_with((**options).clone()),
+            ),
+        })
     }
 
     fn away(&self, error: &dyn std::error::Error) -> Refusal {
@@ -228,8 +247,43 @@ impl Elsewhere {
     }
 }
 
-fn fence_failed(error: &sqlx::Error) -> Back {
-    Back::Refused(Refusal::Again(format!("the fence could not be written: {error}")))
+/// Makes the fence's table when it is missing.
+async fn fence_on_postgres(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    // Asked first: whoever may not create tables can still use one that somebody made.
+    let there: bool = sqlx::query_scalar(HAS_FENCE_POSTGRES).fetch_one(&mut *connection).await?;
+    if !there {
+        connection.execute(CREATE_FENCE_POSTGRES).await?;
+    }
+    Ok(())
+}
+
+async fn fence_on_sqlite(connection: &mut SqliteConnection) -> Result<(), sqlx::Error> {
+    connection.execute(CREATE_FENCE_SQLITE).await.map(drop)
+}
+
+/// Writes the delivery's row; false when it stood there.
+async fn written_on_postgres(
+    connection: &mut PgConnection,
+    delivery: Uuid,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query(FENCE_POSTGRES).bind(delivery).execute(connection).await?;
+    Ok(done.rows_affected() > 0)
+}
+
+async fn written_on_sqlite(
+    connection: &mut SqliteConnection,
+    delivery: Uuid,
+) -> Result<bool, sqlx::Error> {
+    let done = sqlx::query(FENCE_SQLITE).bind(delivery.to_string()).execute(connection).await?;
+    Ok(done.rows_affected() > 0)
+}
+
+fn no_fence(error: &sqlx::Error) -> Refusal {
+    Refusal::Again(format!("the fence could not be written: {error}"))
+}
+
+fn ended_early(error: &tokio::task::JoinError) -> Refusal {
+    Refusal::Again(format!("the task of the statements ended early: {error}"))
 }
 
 async fn behind_postgres(
@@ -238,8 +292,8 @@ async fn behind_postgres(
     statements: Statements,
     filled: Filled,
 ) -> Result<(), Back> {
-    let fenced = sqlx::query(FENCE_POSTGRES).bind(delivery).execute(&mut *connection).await;
-    if fenced.map_err(|error| fence_failed(&error))?.rows_affected() == 0 {
+    let written = written_on_postgres(connection, delivery).await;
+    if !written.map_err(|error| Back::Refused(no_fence(&error)))? {
         return Err(Back::Before);
     }
     statements.on_postgres(connection, &filled).await.map_err(Back::Refused)
@@ -251,9 +305,8 @@ async fn behind_sqlite(
     statements: Statements,
     filled: Filled,
 ) -> Result<(), Back> {
-    let id = delivery.to_string();
-    let fenced = sqlx::query(FENCE_SQLITE).bind(id).execute(&mut *connection).await;
-    if fenced.map_err(|error| fence_failed(&error))?.rows_affected() == 0 {
+    let written = written_on_sqlite(connection, delivery).await;
+    if !written.map_err(|error| Back::Refused(no_fence(&error)))? {
         return Err(Back::Before);
     }
     statements.on_sqlite(connection, &filled).await.map_err(Back::Refused)

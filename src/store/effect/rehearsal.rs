@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row};
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqliteConnection};
 use tokio_util::sync::CancellationToken;
 
-use super::statements::{Typed, as_text, never, on_sqlite};
+use super::statements::{self, Typed, as_text, never};
 use super::{Ended, Refusal, Statements, postgres, sqlite};
 use crate::statement::Filled;
 use crate::store::Store;
@@ -51,10 +51,7 @@ impl Store {
                     Database::Sqlite(it) => {
                         sqlite::transaction(&it.writer, limit, &unwanted, |connection| {
                             Box::pin(async move {
-                                let rows =
-                                    on_sqlite(statements.script(), connection, &filled).await;
-                                let plain = |rows| Rehearsed { rows, shown: Vec::new() };
-                                Err(rows.map(|rows| rows.into_iter().map(plain).collect()))
+                                Err(on_sqlite(&statements, connection, &filled).await)
                             })
                         })
                         .await
@@ -73,7 +70,8 @@ impl Store {
     }
 }
 
-async fn on_postgres(
+/// Runs them, with the rows that they write.
+pub(super) async fn on_postgres(
     statements: &Statements,
     connection: &mut PgConnection,
     filled: &Filled,
@@ -90,6 +88,16 @@ async fn on_postgres(
     let checked = connection.execute("SET CONSTRAINTS ALL IMMEDIATE").await;
     checked.map_err(|error| Refusal::of(typed.len().saturating_sub(1), &error))?;
     Ok(seen)
+}
+
+/// Runs them, and counts what they write.
+pub(super) async fn on_sqlite(
+    statements: &Statements,
+    connection: &mut SqliteConnection,
+    filled: &Filled,
+) -> Result<Vec<Rehearsed>, Refusal> {
+    let rows = statements::on_sqlite(statements.script(), connection, filled).await?;
+    Ok(rows.into_iter().map(|rows| Rehearsed { rows, shown: Vec::new() }).collect())
 }
 
 /// Tries first to have the rows as well: a statement that takes no RETURNING behind it is refused before it

@@ -5,10 +5,10 @@ use std::time::Duration;
 use entity::Name;
 use hookonce::secret::Secret;
 use hookonce::statement::{Dialect, Script};
-use hookonce::store::effect::{Applied, Elsewhere, Refusal, Statements};
+use hookonce::store::effect::{Applied, Elsewhere, Foreseen, Refusal, Statements};
 use uuid::Uuid;
 
-use super::{account, handler, slow, states};
+use super::{app_database, handler, slow, states};
 use crate::both_databases;
 use crate::daemon::{PATIENCE, STRIPE, stripe};
 use crate::store::ground::{claim_one, event, fresh};
@@ -16,23 +16,6 @@ use crate::support::daemon::wait_until_settled;
 use crate::support::{DaemonPlan, Kind, TestApp, TestDatabase};
 
 const LIMIT: Duration = Duration::from_secs(10);
-
-/// A database without our tables, with one that counts.
-async fn app_database(kind: Kind) -> TestDatabase {
-    match kind {
-        Kind::Postgres => {
-            let app = TestDatabase::postgres_without_tables().await;
-            account(&app).await;
-            app
-        }
-        Kind::Sqlite => {
-            // The file must be there: a typing error must not make a new database.
-            let app = TestDatabase::sqlite().await;
-            account(&app).await;
-            app
-        }
-    }
-}
 
 fn elsewhere(db: &TestDatabase) -> Elsewhere {
     Elsewhere::new(Name::new("app").unwrap(), &Secret::new(db.url())).unwrap()
@@ -80,6 +63,54 @@ both_databases!(what_fails_leaves_no_fence, |db| async move {
     assert_eq!(app.number("SELECT count(*) FROM hookonce_fence").await, 0);
     let add = statements(&app, &["update acct set n = n + 1"]);
     assert_eq!(there.apply(delivery, &add, vec![Vec::new()], LIMIT).await, Ok(Applied::Now));
+});
+
+/// How many tables of fences there are.
+async fn fences(app: &TestDatabase) -> i64 {
+    let catalog = match app.kind() {
+        Kind::Postgres => "SELECT count(*) FROM pg_class WHERE relname = 'hookonce_fence'",
+        Kind::Sqlite => "SELECT count(*) FROM sqlite_master WHERE name = 'hookonce_fence'",
+    };
+    app.number(catalog).await
+}
+
+both_databases!(a_rehearsal_leaves_nothing_there_and_keeps_nobody_from_working, |db| async move {
+    let app = app_database(db.kind()).await;
+    let there = elsewhere(&app);
+    let delivery = Uuid::now_v7();
+    let add = statements(&app, &["update acct set n = n + 1"]);
+    let rehearse = async |of: &Statements, limit| {
+        let values = of.script().statements().iter().map(|_| Vec::new()).collect();
+        there.rehearse(delivery, of, values, limit).await
+    };
+    // Twice: the table of fences that the first one made and rolled back is missing again.
+    for _ in 0..2 {
+        let Foreseen::Done(seen) = rehearse(&add, LIMIT).await else { panic!("it is not done") };
+        assert_eq!((seen.len(), seen[0].rows), (1, 1));
+        if db.kind() == Kind::Postgres {
+            assert_eq!(seen[0].shown, [r#"{"n": 1}"#]);
+        }
+        assert_eq!(fences(&app).await, 0);
+    }
+    let refused = statements(&app, &["update acct set n = 5", "insert into acct values (null)"]);
+    let seen = rehearse(&refused, LIMIT).await;
+    assert!(
+        matches!(&seen, Foreseen::Refused(why) if why.cause().starts_with("statement 2 was refused")),
+        "{seen:?}"
+    );
+    let long = statements(&app, &["update acct set n = 6", slow(app.kind())]);
+    let seen = rehearse(&long, Duration::from_millis(200)).await;
+    assert!(matches!(seen, Foreseen::Refused(_)), "{seen:?}");
+    assert_eq!((app.number("SELECT n FROM acct").await, fences(&app).await), (0, 0));
+    // Its locks are free, and so is the writer of a file.
+    app.run("UPDATE acct SET n = n + 10").await;
+    assert_eq!(there.apply(delivery, &add, vec![Vec::new()], LIMIT).await, Ok(Applied::Now));
+    assert_eq!(rehearse(&add, LIMIT).await, Foreseen::Before);
+    let other = there.rehearse(Uuid::now_v7(), &add, vec![Vec::new()], LIMIT).await;
+    assert!(matches!(other, Foreseen::Done(_)), "{other:?}");
+    assert_eq!(app.number("SELECT n FROM acct").await, 11);
+    assert_eq!(app.number("SELECT count(*) FROM hookonce_fence").await, 1);
+    there.close().await;
 });
 
 both_databases!(
