@@ -193,7 +193,10 @@ mod tests {
             ("event redact 1", "2: `hookonce event redact` is not built yet"),
             ("event list --where x", "2: `--where` is not built yet"),
             ("replay --diff", "exit 2"),
-            ("replay --dry-run --diff --url http://127.0.0.1:1", "exit 2"),
+            (
+                "replay --dry-run --diff --url http://127.0.0.1:1",
+                &format!("2: {}", replay::NOT_OVER_THE_API),
+            ),
             (
                 "replay --state pending",
                 "2: what is pending will be tried anyway: replay dead, delivered or cancelled ones",

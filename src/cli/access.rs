@@ -6,7 +6,7 @@ use entity::Name;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use super::replay::Rehearsal;
+use super::replay::{NOT_OVER_THE_API, Rehearsal};
 use super::{Failure, Global};
 use crate::http::admin::shape::{
     Action, CleanupDone, DeliveryFull, EventFull, EventItem, HandlerItem, HandlerTest,
@@ -112,9 +112,7 @@ impl Access {
     ) -> Result<Vec<Rehearsal>, Failure> {
         match self {
             Self::Direct(it) => it.rehearse_replay(wanted, most).await,
-            Self::Remote(_) => Err(Failure::Usage(
-                "--diff works on the database itself: leave --url out".to_owned(),
-            )),
+            Self::Remote(_) => Err(Failure::Usage(NOT_OVER_THE_API.to_owned())),
         }
     }
 

@@ -16,7 +16,7 @@ use crate::replay::Filter;
 
 mod diff;
 
-pub(super) use diff::{Rehearsal, Rehearsed};
+pub(super) use diff::{NOT_OVER_THE_API, Rehearsal, Rehearsed};
 
 use diff::{WithDiff, with_diff};
 
@@ -68,7 +68,7 @@ pub(super) struct Args {
     /// With --dry-run: run the statements of SQL handlers for the first N [default: 10], and roll them back
     #[arg(
         long, value_name = "N", num_args = 0..=1, require_equals = true, default_missing_value = "10",
-        requires = "dry_run", conflicts_with = "url", value_parser = clap::value_parser!(u16).range(1..=1000),
+        requires = "dry_run", value_parser = clap::value_parser!(u16).range(1..=1000),
     )]
     diff: Option<u16>,
 }
@@ -85,6 +85,10 @@ fn rate(text: &str) -> Result<String, String> {
 
 pub(super) async fn run(args: Args, global: &Global, output: &Output) -> Result<(), Failure> {
     let (resume, diff) = (args.resume, args.diff);
+    // Before anything is asked of it.
+    if diff.is_some() && global.url().is_some() {
+        return Err(Failure::Usage(NOT_OVER_THE_API.to_owned()));
+    }
     let wanted = wanted(args);
     wanted.asked().resolve(Utc::now()).map_err(Failure::Usage)?;
     let access = Access::open(global).await?;

@@ -7,6 +7,10 @@ use uuid::Uuid;
 use super::{ReplayReport, text};
 use crate::cli::output::plain;
 
+/// Why there is no `--diff` with `--url`.
+pub(in crate::cli) const NOT_OVER_THE_API: &str = "--diff runs the handlers' statements in their databases, which the admin API \
+doesn't do: leave --url out, where the config and its databases can be reached; --dry-run without --diff works with --url";
+
 /// A report with its rehearsals.
 #[derive(Serialize)]
 pub(super) struct WithDiff {

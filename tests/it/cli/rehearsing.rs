@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use serde_json::{Value, json};
 use tokio::net::TcpListener;
 
-use super::{PATIENCE, STRIPE, stripe};
+use super::{PATIENCE, STRIPE, run_in, stripe};
 use crate::both_databases;
 use crate::sql::app_database;
 use crate::support::daemon::wait_until_settled;
@@ -165,3 +165,18 @@ both_databases!(a_database_that_is_away_hides_nothing_of_the_others, |db| async 
         assert_eq!((&one["error"], &one["database"]), (&Value::Null, &Value::Null), "{one}");
     }
 });
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn over_the_admin_api_it_is_refused_before_anything_is_asked() {
+    let place = tempfile::tempdir().unwrap();
+    // Nobody listens there: who asked would be told so, with another code.
+    let url = "http://127.0.0.1:9";
+    for words in [
+        ["--url", url, "replay", "--dry-run", "--diff"],
+        ["replay", "--dry-run", "--diff", "--url", url],
+    ] {
+        let (code, out, err) = run_in(place.path(), &words).await;
+        assert_eq!((code, out.as_str()), (2, ""), "{err}");
+        assert!(err.contains("admin API") && err.contains("leave --url out"), "{err}");
+    }
+}
