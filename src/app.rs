@@ -26,6 +26,7 @@ use crate::worker::{Callee, WorkerStop};
 mod effects;
 mod functions;
 mod probe;
+mod respond;
 mod shutdown;
 mod start;
 mod trials;

@@ -124,6 +124,20 @@ impl Config {
     }
 }
 
+/// What is wrong with the value at `path` of a config that could be read, with the place where it stands.
+pub(crate) fn fault_in(
+    file: &Path,
+    env: &Environment,
+    path: &[&str],
+    message: impl Into<String>,
+) -> String {
+    // One that is gone by now has no lines, and is named all the same.
+    let text = std::fs::read_to_string(file).unwrap_or_default();
+    let (mut tree, mut faults) = tree::parse(&text);
+    env.overlay(&mut tree, &mut faults);
+    Fault::new(tree.place_of(path), message).line(&file.display().to_string())
+}
+
 /// A source's table also holds the vocabulary of presets, which is read apart.
 fn keys_of_specs(path: &[&str]) -> Option<&'static [&'static str]> {
     match path {

@@ -189,6 +189,22 @@ pub enum Kind {
     Redis(broker::RedisStreamSettings),
 }
 
+impl Kind {
+    /// Whether what it gives back can be the answer to a sender.
+    #[must_use]
+    pub fn answers(&self) -> bool {
+        match self {
+            Self::Http(_) | Self::Exec(_) => true,
+            Self::Log
+            | Self::Sql(_)
+            | Self::Nats(_)
+            | Self::Amqp(_)
+            | Self::Kafka(_)
+            | Self::Redis(_) => false,
+        }
+    }
+}
+
 /// An HTTP endpoint of the operator's.
 #[derive(Debug, Clone)]
 pub struct HttpSettings {

@@ -31,7 +31,7 @@ pub(super) struct Function {
     pub(super) name: Name,
     pub(super) source: Name,
     pub(super) events: Pattern,
-    effect: Effect,
+    pub(super) effect: Effect,
 }
 
 /// Checks what [`super::App::on`] was given.

@@ -59,20 +59,7 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
         app.callees.push(function.callee());
         items.push(function.item());
     }
-    let mut faults = Vec::new();
-    for source in &app.config.sources {
-        let Some(respond) = &source.respond else { continue };
-        match app.callees.iter_mut().find(|callee| callee.name == respond.handler) {
-            Some(callee) => callee.responds = true,
-            None => faults.push(format!(
-                "sources.{}.respond: there is no handler `{}`",
-                source.name, respond.handler
-            )),
-        }
-    }
-    if !faults.is_empty() {
-        return Err(BuildError(faults).into());
-    }
+    app.appoint_responders().map_err(BuildError)?;
     let answers = Answers::default();
     let trials = app.trials();
     let config = app.config;

@@ -34,6 +34,7 @@ pub(super) async fn run(global: &Global, output: &Output) -> Result<(), Failure>
         }
     }
     let file = loaded.path.as_deref().unwrap_or(Path::new(config::FILE));
+    faults.extend(functions(&loaded.config, file));
     faults.extend(statements::elsewhere(&loaded.config, file).await);
     match database(&loaded.config, file).await {
         Ok((said, found)) => {
@@ -71,6 +72,24 @@ fn proves(facts: &Facts) -> String {
         facts.scheme,
         facts.integrity.as_str()
     )
+}
+
+/// Functions in Rust that are to answer for a source: this program has none, and would not start.
+fn functions(config: &Config, file: &Path) -> Vec<String> {
+    let mut faults = Vec::new();
+    for source in &config.sources {
+        let Some(respond) = &source.respond else { continue };
+        if config.handlers.iter().any(|it| it.name == respond.handler) {
+            continue;
+        }
+        let path = ["sources", source.name.as_str(), "respond", "handler"];
+        let why = format!(
+            "`{}` is a function of a program that embeds hookonce, and this one has none: name a handler of the config that has `http` or `exec`",
+            respond.handler
+        );
+        faults.push(config::fault_in(file, &Environment::of_process(), &path, why));
+    }
+    faults
 }
 
 /// Looks at the database without changing it.

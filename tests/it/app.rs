@@ -143,3 +143,29 @@ async fn what_an_app_is_given_wrongly_is_said_before_it_serves() {
     let error = app.start().await.unwrap_err().to_string();
     assert!(error.contains("strype"), "{error}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_function_that_could_never_answer_is_refused_before_it_serves() {
+    use hookonce::app::App;
+    use hookonce::config::{Config, Environment};
+    let db = TestDatabase::sqlite().await;
+    let loopback = crate::support::daemon::loopback;
+    let text = DaemonPlan::on(&db)
+        .source_with(&stripe(), "respond = { handler = \"on.stripe.x\" }")
+        .text(loopback(0), loopback(0));
+    let environment = Environment::default();
+    let (config, _) = Config::read(&text, "test", &environment, std::path::Path::new("")).unwrap();
+    let app = || App::build(config.clone(), &Default::default()).unwrap();
+    for (app, want) in [
+        (app(), "there is no handler `on.stripe.x`"),
+        (
+            app().on_tx("stripe", "x", |_, _, _| Box::pin(async { Outcome::done() })),
+            "`on.stripe.x` works in a transaction",
+        ),
+    ] {
+        let error = app.start().await.map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains("sources.stripe.respond: ") && error.contains(want), "{error}");
+    }
+    let app = app().on("stripe", "x", |_, _| async { Outcome::done() });
+    app.start().await.unwrap().shutdown().await;
+}

@@ -34,11 +34,41 @@ fn who_could_not_answer_is_refused_with_its_line() {
             4,
             "`slash` gets no events of `chat`: add it to its `from`",
         ),
+        (
+            "{ handler = \"on.other.slash\" }",
+            SLASH,
+            4,
+            "`on.other.slash` gets no events of `chat`: a function that does is called `on.chat.…`",
+        ),
+        (
+            "{ handler = \"on.chat.slash\" }",
+            "[handlers.\"on.chat.slash\"]\nfrom = \"chat\"\nlog = {}\n",
+            4,
+            "`on.chat.slash` has no answer: only `http` and `exec` have",
+        ),
     ] {
         let found = faults(&format!("{SOURCE}respond = {respond}\n{handler}"));
         let at = format!("h.toml:{line}:");
         assert!(found.iter().any(|it| it.starts_with(&at) && it.contains(want)), "{found:#?}");
     }
+}
+
+#[test]
+fn a_handler_whose_events_never_come_is_refused() {
+    let typeless = "[sources.chat]\nverify = { token = \"header:x-token\" }\nevent = { id = \"header:x-id\" }\nsecrets = [{ value = \"0123456789abcdef0123\" }]\nrespond = { handler = \"slash\" }\n";
+    for (events, refused) in [("\"invoice.*\"", true), ("[\"invoice.*\", \"*\"]", false)] {
+        let found = faults(&format!("{typeless}{SLASH}events = {events}\n"));
+        let said = found
+            .iter()
+            .any(|it| it.starts_with("h.toml:5:") && it.contains("events of `chat` have no type"));
+        assert_eq!((said, found.is_empty()), (refused, !refused), "{found:#?}");
+    }
+    // Where there are types, only the sender knows which come.
+    let found =
+        faults(&format!("{SOURCE}respond = {{ handler = \"slash\" }}\n{SLASH}events = \"x\"\n"));
+    assert!(found.is_empty(), "{found:#?}");
+    let function = faults(&format!("{SOURCE}respond = {{ handler = \"on.chat.slash\" }}\n{SLASH}"));
+    assert!(function.is_empty(), "an embedder's: {function:#?}");
 }
 
 #[test]

@@ -64,6 +64,24 @@ async fn check_reports_every_fault_with_its_line_and_a_suggestion() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn check_refuses_a_function_that_is_to_answer_as_serve_does() {
+    let place = tempfile::tempdir().unwrap();
+    write(
+        place.path(),
+        "[sources.stripe]\nprovider = \"stripe\"\nsecrets = [{ value = \"whsec_0f3a6c1d9b2e4758a1c6d3e2f4b5a697\" }]\n\
+         respond = { handler = \"on.stripe.x\" }\n[handlers.audit]\nfrom = \"stripe\"\nlog = {}\n",
+    );
+    let (code, _, err) = run_in(place.path(), &["serve"]).await;
+    assert_ne!(code, 0, "{err}");
+    assert!(err.contains("on.stripe.x"), "{err}");
+    let (code, _, err) = run_in(place.path(), &["check"]).await;
+    assert_eq!(code, 2, "{err}");
+    for wanted in ["hookonce.toml:4:", "`on.stripe.x` is a function", "`http` or `exec`"] {
+        assert!(err.contains(wanted), "no `{wanted}` in {err}");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_that_protects_nothing_is_refused() {
     let place = tempfile::tempdir().unwrap();
     for secret in
