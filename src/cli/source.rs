@@ -79,6 +79,10 @@ fn text(it: &SourceItem) -> String {
     pair("integrity", it.integrity.clone());
     pair("path", it.path.clone());
     pair("url", it.url.clone().unwrap_or_default());
+    if let Some(respond) = &it.respond {
+        let within = plain(&respond.deadline);
+        pair("respond", format!("{}, within {within}", plain(&respond.handler)));
+    }
     if let Some(at) = it.captured_at {
         pair("captured", moment::show(at));
     }

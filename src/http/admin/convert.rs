@@ -9,8 +9,8 @@ use uuid::Uuid;
 
 use super::shape::{
     Action, CleanupPolicy, CleanupRun, DeliveryBrief, DeliveryFull, DiagnosisItem, EventFull,
-    EventHead, EventItem, HandlerItem, HandlerTest, List, ReadmitItem, RejectionItem, SourceItem,
-    Try,
+    EventHead, EventItem, HandlerItem, HandlerTest, List, ReadmitItem, RejectionItem, RespondItem,
+    SourceItem, Try,
 };
 use crate::event::Event;
 use crate::handler::trial::{Draft, Tried};
@@ -245,6 +245,10 @@ impl From<&Source> for SourceItem {
             integrity: source.facts().integrity.as_str().to_owned(),
             state: if source.is_pending() { "pending" } else { "active" }.to_owned(),
             url: source.public_url().map(str::to_owned),
+            respond: source.respond().map(|it| RespondItem {
+                handler: it.handler.to_string(),
+                deadline: humantime::format_duration(it.deadline).to_string(),
+            }),
             captured_at: None,
             captured_secret: None,
         }

@@ -270,12 +270,24 @@ pub struct SourceItem {
     pub state: String,
     /// The URL to give to the provider, when the config says under which we are reached.
     pub url: Option<String>,
+    /// The handler whose answer is the reply, if there is one.
+    #[serde(default)]
+    pub respond: Option<RespondItem>,
     /// When a handshake handed it its secret. In `show` only.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub captured_at: Option<DateTime<Utc>>,
     /// The secret that a handshake handed it. Only where it was asked for.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub captured_secret: Option<String>,
+}
+
+/// Whose answer is a source's reply.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct RespondItem {
+    /// The handler.
+    pub handler: String,
+    /// How long the sender waits for it, as the config writes times: `2s 500ms`.
+    pub deadline: String,
 }
 
 /// The cleanup: its policy, and what it did.

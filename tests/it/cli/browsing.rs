@@ -211,3 +211,20 @@ both_databases!(the_admin_api_wants_its_token_and_its_own_name, |db| async move 
         .await
         .code(0);
 });
+
+both_databases!(a_source_says_whose_answer_is_its_reply, |db| async move {
+    let daemon = crate::support::DaemonPlan::on(&db)
+        .source_with(&stripe(), "respond = { handler = \"slash\", deadline = \"1.5s\" }")
+        .calls("slash", "stripe", "http://127.0.0.1:9/", "")
+        .start()
+        .await;
+    let url = daemon.admin_url();
+    for more in [&[][..], &["--url", url.as_str()][..]] {
+        let shown = daemon.run(&[&["source", "show", "stripe", "-o", "json"], more].concat()).await;
+        let want = json!({"handler": "slash", "deadline": "1s 500ms"});
+        assert_eq!(shown.json()["respond"], want, "{more:?}");
+        let table = daemon.run(&[&["source", "show", "stripe"], more].concat()).await.text();
+        let line = table.lines().find(|it| it.starts_with("respond")).unwrap_or_default();
+        assert!(line.ends_with("slash, within 1s 500ms"), "{table}");
+    }
+});
