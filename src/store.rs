@@ -30,6 +30,7 @@ pub mod migrate;
 pub mod partition;
 pub mod pause;
 pub mod pg_cron;
+mod pool;
 pub mod record;
 pub mod recorded;
 pub mod rejection;

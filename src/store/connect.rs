@@ -13,15 +13,14 @@ use std::time::Duration;
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector, SqlxSqliteConnector};
 use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{
-    SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqlitePoolOptions, SqliteSynchronous,
-};
+use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous};
 use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Row};
 use tokio::time::error::Elapsed;
 
 use super::effect::EFFECT_POOL;
 use super::error::{OpenError, StoreError, read_only};
 use super::lock::FileLock;
+use super::pool::{is_old, postgres_pool, sqlite_pool};
 use super::{StoreSettings, safety};
 
 /// A connection that rested longer than this is asked whether its server may still write: after a
@@ -265,10 +264,7 @@ async fn open_postgres(
     let hot_statement = settings.statement_timeout.min(HOT_STATEMENT_TIMEOUT);
     // Nobody begins a transaction on these two, so there is none to roll back.
     let hot = |connections| {
-        PgPoolOptions::new()
-            .max_connections(connections)
-            .acquire_timeout(ACQUIRE_TIMEOUT)
-            .test_before_acquire(false)
+        postgres_pool(connections).acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false)
     };
     let hot_options = options
         .clone()
@@ -277,7 +273,9 @@ async fn open_postgres(
     let recording = hot(3)
         .before_acquire(|connection, meta| {
             Box::pin(async move {
-                if meta.idle_for < IDLE_BEFORE_CHECK {
+                if is_old(meta.age) {
+                    Ok(false)
+                } else if meta.idle_for < IDLE_BEFORE_CHECK {
                     Ok(true)
                 } else {
                     answering(writable(connection)).await
@@ -286,7 +284,9 @@ async fn open_postgres(
         })
         .connect_lazy_with(hot_options.clone());
     let working = hot(2)
-        .before_acquire(|connection, _| Box::pin(answering(writable(connection))))
+        .before_acquire(|connection, meta| {
+            Box::pin(answering(async move { Ok(!is_old(meta.age) && writable(connection).await?) }))
+        })
         .connect_lazy_with(hot_options);
     let effects = guarded(EFFECT_POOL).connect_lazy_with(options.clone());
     let shared = guarded(settings.connections.max(2)).connect_lazy_with(options);
@@ -298,11 +298,14 @@ async fn open_postgres(
 
 /// A pool on which transactions may be begun: each use rolls back what an earlier one may have left.
 fn guarded(connections: u32) -> PgPoolOptions {
-    PgPoolOptions::new()
-        .max_connections(connections)
+    postgres_pool(connections)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
-        .before_acquire(|connection, _| Box::pin(answering(rolled_back(connection))))
+        .before_acquire(|connection, meta| {
+            Box::pin(answering(
+                async move { Ok(!is_old(meta.age) && rolled_back(connection).await?) },
+            ))
+        })
         // A statement that was given up leaves a connection that may never answer again; the pool
         // itself would wait for it.
         .after_release(|connection, _| {
@@ -357,16 +360,14 @@ async fn open_sqlite(
         })?;
     }
     let lock = if exclusive { Some(FileLock::take(&file)?) } else { None };
-    let writer = SqlitePoolOptions::new()
-        .max_connections(1)
+    let writer = sqlite_pool(1)
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
         .connect_with(options.clone())
         .await
         .map_err(OpenError::Unreachable)?;
     safety::check_sqlite(&writer).await?;
-    let readers = SqlitePoolOptions::new()
-        .max_connections(settings.connections.max(2))
+    let readers = sqlite_pool(settings.connections.max(2))
         .acquire_timeout(ACQUIRE_TIMEOUT)
         .test_before_acquire(false)
         .connect_lazy_with(options.create_if_missing(false));

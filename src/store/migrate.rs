@@ -5,8 +5,6 @@ use sea_orm::{
     ConnectionTrait, DatabaseConnection, DbBackend, DbErr, SqlxPostgresConnector,
     SqlxSqliteConnector,
 };
-use sqlx::postgres::PgPoolOptions;
-use sqlx::sqlite::SqlitePoolOptions;
 use sqlx::{ConnectOptions, Connection};
 
 use super::StoreSettings;
@@ -14,6 +12,7 @@ use super::connect::{ACQUIRE_TIMEOUT, Target, target};
 use super::error::OpenError;
 use super::lock::FileLock;
 use super::partition::{PARTITION, is_partitioned};
+use super::pool::{postgres_pool, sqlite_pool};
 
 /// The key of PostgreSQL's advisory lock: "hookonce" in ASCII.
 const ADVISORY_LOCK: i64 = 0x686f_6f6b_6f6e_6365;
@@ -165,8 +164,7 @@ async fn connect(settings: &StoreSettings) -> Result<(DatabaseConnection, OwnPoo
                 .map_err(|_| OpenError::Unreachable(sqlx::Error::PoolTimedOut))?
                 .map_err(OpenError::Unreachable)?;
             first.close().await.map_err(OpenError::Unreachable)?;
-            let pool = PgPoolOptions::new()
-                .max_connections(1)
+            let pool = postgres_pool(1)
                 .acquire_timeout(ACQUIRE_TIMEOUT)
                 .connect_with(options)
                 .await
@@ -177,11 +175,8 @@ async fn connect(settings: &StoreSettings) -> Result<(DatabaseConnection, OwnPoo
             ))
         }
         Target::Sqlite(options) => {
-            let pool = SqlitePoolOptions::new()
-                .max_connections(1)
-                .connect_with(*options)
-                .await
-                .map_err(OpenError::Unreachable)?;
+            let pool =
+                sqlite_pool(1).connect_with(*options).await.map_err(OpenError::Unreachable)?;
             Ok((SqlxSqliteConnector::from_sqlx_sqlite_pool(pool.clone()), OwnPool::Sqlite(pool)))
         }
     }

@@ -9,8 +9,8 @@ use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use entity::Name;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
-use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqlitePoolOptions, SqliteSynchronous};
+use sqlx::postgres::{PgConnectOptions, PgPool};
+use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqliteSynchronous};
 use sqlx::{ConnectOptions, Executor, PgConnection, SqliteConnection};
 use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
@@ -20,6 +20,7 @@ use super::{Ended, Refusal, Statements, postgres, sqlite};
 use crate::secret::Secret;
 use crate::statement::{Dialect, Filled};
 use crate::store::connect::{self, ACQUIRE_TIMEOUT};
+use crate::store::pool::{postgres_pool, sqlite_pool};
 
 mod rehearsal;
 
@@ -223,14 +224,12 @@ impl Elsewhere {
     fn pool(&self) -> &Pool {
         self.pool.get_or_init(|| match &self.options {
             Options::Postgres(options) => Pool::Postgres(
-                PgPoolOptions::new()
-                    .max_connections(postgres::EFFECT_POOL)
+                postgres_pool(postgres::EFFECT_POOL)
                     .acquire_timeout(ACQUIRE_TIMEOUT)
                     .connect_lazy_with((**options).clone()),
             ),
             Options::Sqlite(options) => Pool::Sqlite(
-                SqlitePoolOptions::new()
-                    .max_connections(1)
+                sqlite_pool(1)
                     .acquire_timeout(ACQUIRE_TIMEOUT)
                     .test_before_acquire(false)
                     .connect_lazy_with((**options).clone()),

@@ -28,7 +28,13 @@ async fn drop_begins(pool: &PgPool, round: u32) {
 async fn a_plain_pool_loses_statements_in_this_trap() {
     let db = TestDatabase::postgres().await;
     db.run("CREATE TABLE probe (n integer)").await;
-    let pool = PgPoolOptions::new().max_connections(2).connect(&db.url()).await.unwrap();
+    let pool = PgPoolOptions::new()
+        .max_connections(2)
+        .idle_timeout(None)
+        .max_lifetime(None)
+        .connect(&db.url())
+        .await
+        .unwrap();
     for round in 0..300 {
         drop_begins(&pool, round).await;
         for _ in 0..4 {

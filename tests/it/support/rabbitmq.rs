@@ -109,21 +109,8 @@ impl RabbitServer {
 
     /// Starts it again on its port, with what its queues had on disk.
     pub async fn restart(&self) {
-        // Debian's program on the PATH becomes another user; the one behind it runs as whoever calls it.
-        let program = "/usr/lib/rabbitmq/bin/rabbitmq-server";
-        let program = if Path::new(program).exists() { program } else { "rabbitmq-server" };
-        let dir = self.dir.path();
-        let child = Command::new(program)
-            .env("HOME", dir)
-            .env("RABBITMQ_NODENAME", format!("hookonce-{}@localhost", self.port))
-            .env("RABBITMQ_MNESIA_BASE", dir.join("mnesia"))
-            .env("RABBITMQ_LOG_BASE", dir.join("log"))
-            .env("RABBITMQ_CONFIG_FILE", dir.join("rabbitmq.conf"))
-            .env("RABBITMQ_ENABLED_PLUGINS_FILE", dir.join("enabled_plugins"))
-            .env("RABBITMQ_CONF_ENV_FILE", dir.join("none"))
-            .env("RABBITMQ_DIST_PORT", self.distribution_port.to_string())
-            .env("ERL_EPMD_PORT", self.registry_port.to_string())
-            .env("ERL_EPMD_ADDRESS", "127.0.0.1")
+        let child = self
+            .command("rabbitmq-server")
             // Its script then becomes the server, and doesn't wait for it.
             .env("detached", "true")
             .stdin(Stdio::null())
@@ -139,6 +126,26 @@ impl RabbitServer {
             asked.ok()?.ok().map(drop)
         })
         .await;
+    }
+
+    /// One of its programs, for this server.
+    fn command(&self, name: &str) -> Command {
+        // Debian's program on the PATH becomes another user; the one behind it runs as whoever calls it.
+        let behind = Path::new("/usr/lib/rabbitmq/bin").join(name);
+        let mut command = Command::new(if behind.exists() { behind } else { name.into() });
+        let dir = self.dir.path();
+        command
+            .env("HOME", dir)
+            .env("RABBITMQ_NODENAME", format!("hookonce-{}@localhost", self.port))
+            .env("RABBITMQ_MNESIA_BASE", dir.join("mnesia"))
+            .env("RABBITMQ_LOG_BASE", dir.join("log"))
+            .env("RABBITMQ_CONFIG_FILE", dir.join("rabbitmq.conf"))
+            .env("RABBITMQ_ENABLED_PLUGINS_FILE", dir.join("enabled_plugins"))
+            .env("RABBITMQ_CONF_ENV_FILE", dir.join("none"))
+            .env("RABBITMQ_DIST_PORT", self.distribution_port.to_string())
+            .env("ERL_EPMD_PORT", self.registry_port.to_string())
+            .env("ERL_EPMD_ADDRESS", "127.0.0.1");
+        command
     }
 
     /// Kills it, as `kill -9` does.
@@ -180,6 +187,16 @@ impl RabbitServer {
         let options = QueueDeclareOptions { durable: true, ..QueueDeclareOptions::default() };
         let declared = channel.queue_declare(queue.into(), options, FieldTable::default()).await;
         declared.expect("a queue");
+    }
+
+    /// Returns when what was declared is on its disk: it writes messages before it confirms them, and the
+    /// definitions of queues when it likes, so that one may be gone after a kill.
+    pub async fn keep_definitions(&self) {
+        let mut asking = tokio::process::Command::from(self.command("rabbitmqctl"));
+        asking.args(["eval", "mnesia:dump_log()."]).stdin(Stdio::null());
+        let said = within(PATIENCE, "rabbitmqctl", asking.output()).await;
+        let said = said.expect("rabbitmqctl is there");
+        assert!(said.status.success() && said.stdout.starts_with(b"dumped"), "{said:?}");
     }
 
     /// Makes an exchange that routes to each queue of it, whatever the key.

@@ -90,6 +90,7 @@ both_databases!(a_repeat_after_a_lost_answer_has_the_same_id, |db| async move {
 both_databases!(nothing_is_lost_when_rabbitmq_is_killed_again_and_again, |db| async move {
     let rabbit = RabbitServer::start().await;
     rabbit.declare("deploys").await;
+    rabbit.keep_definitions().await;
     let lines = "retry = { for = \"1h\", backoff = [\"100ms\"] }\ntimeout = \"2s\"";
     let daemon = plan(&db, &rabbit, "routing_key = \"deploys\"", lines).start().await;
     let sent =

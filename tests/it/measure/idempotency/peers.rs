@@ -58,7 +58,14 @@ pub(super) struct NaiveTable {
 
 impl NaiveTable {
     pub(super) async fn new(db: &TestDatabase, service: Arc<Endpoint>) -> Self {
-        let pool = PgPoolOptions::new().max_connections(8).connect(&db.url()).await.unwrap();
+        #[expect(clippy::disallowed_methods, reason = "without housekeeping")]
+        let pool = PgPoolOptions::new()
+            .max_connections(8)
+            .idle_timeout(None)
+            .max_lifetime(None)
+            .connect(&db.url())
+            .await
+            .unwrap();
         let table =
             "CREATE TABLE naive (key text PRIMARY KEY, status text NOT NULL, response text)";
         sqlx::query(table).execute(&pool).await.unwrap();
