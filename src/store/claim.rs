@@ -26,7 +26,7 @@ const SOURCES_DUE_SQLITE: &str = include_str!("sql/sources_due.sqlite.sql");
 const NEXT_DUE_POSTGRES: &str = include_str!("sql/next_due.postgres.sql");
 
 const NEXT_DUE_SQLITE: &str =
-    "SELECT (julianday(due_at) - julianday('now')) * 86400.0 FROM delivery
+    "SELECT round((julianday(due_at) - julianday('now')) * 86400.0, 3) FROM delivery
      WHERE state = 'pending' AND lane_waits = 0 AND handler = ?1 ORDER BY due_at LIMIT 1";
 
 const EVENT_SQLITE: &str =

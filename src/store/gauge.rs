@@ -24,7 +24,7 @@ const BACKLOG_SQLITE: &str = "SELECT h.value AS handler,
        (SELECT count(*) FROM (SELECT 1 FROM delivery WHERE state = 'pending' AND lane_waits = 0 AND handler = h.value LIMIT ?2))
        + (SELECT count(*) FROM (SELECT 1 FROM delivery WHERE lane_waits AND handler = h.value LIMIT ?2)) AS pending,
        (SELECT count(*) FROM (SELECT 1 FROM delivery WHERE state = 'dead' AND handler = h.value LIMIT ?2)) AS dead,
-       COALESCE((SELECT (julianday('now') - julianday(min(due_at))) * 86400.0
+       COALESCE((SELECT round((julianday('now') - julianday(min(due_at))) * 86400.0, 3)
                    FROM delivery WHERE state = 'pending' AND lane_waits = 0 AND handler = h.value), 0.0) AS oldest
   FROM json_each(?1) AS h";
 

@@ -62,7 +62,7 @@ const TAKE_SQLITE: &str = "UPDATE idempotency_key
            lease_epoch = MAX(lease_epoch + 1, ?6), attempts = attempts + 1, failure = NULL
      WHERE scope = ?1 AND key = ?2 AND lease_epoch = ?3 AND request_hash = ?4
        AND ((status = 'processing' AND lease_until <= strftime('%Y-%m-%d %H:%M:%f', 'now')) OR status = 'uncertain')
-    RETURNING lease_epoch, attempts, recovery_point, CAST((julianday(expires_at) - 2440587.5) * 86400000 AS INTEGER) AS expires_at_ms";
+    RETURNING lease_epoch, attempts, recovery_point, CAST(round((julianday(expires_at) - 2440587.5) * 86400000) AS INTEGER) AS expires_at_ms";
 
 const DOUBT_POSTGRES: &str = "UPDATE idempotency_key
        SET status = 'uncertain', lease_until = NULL, failure = $4

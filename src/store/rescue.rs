@@ -16,8 +16,8 @@ const LAPSED_POSTGRES: &str = include_str!("sql/lapsed.postgres.sql");
 
 /// Finds lapsed leases on SQLite. Public for the plan tests.
 pub const LAPSED_SQLITE: &str = "SELECT id, handler, lease_epoch, attempts, attempts_before,
-            (julianday('now') - julianday(opened_at)) * 86400.0 AS open_for,
-            (julianday('now') - julianday(leased_at)) * 86400.0 AS leased_for
+            round((julianday('now') - julianday(opened_at)) * 86400.0, 3) AS open_for,
+            round((julianday('now') - julianday(leased_at)) * 86400.0, 3) AS leased_for
        FROM delivery
       WHERE state = 'leased' AND lease_until <= strftime('%Y-%m-%d %H:%M:%f', 'now')
         AND handler IN (SELECT value FROM json_each(?2))

@@ -21,7 +21,7 @@ const VIEW_POSTGRES: &str = "SELECT secret, generation,
        floor(extract(epoch FROM clock_timestamp()) * 1000)::bigint AS now_ms
   FROM idempotency_cache WHERE id = 1";
 const VIEW_SQLITE: &str = "SELECT secret, generation,
-       CAST((julianday('now') - 2440587.5) * 86400000 AS INTEGER) AS now_ms
+       CAST(round((julianday('now') - 2440587.5) * 86400000) AS INTEGER) AS now_ms
   FROM idempotency_cache WHERE id = 1";
 
 const MAKE_POSTGRES: &str = "INSERT INTO idempotency_cache (id, secret, generation)

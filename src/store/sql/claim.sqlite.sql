@@ -10,4 +10,4 @@ UPDATE delivery
                ORDER BY due_at, id
                LIMIT ?2)
 RETURNING id, event_id, handler, lane, lease_epoch, attempts, attempts_before,
-          (julianday('now') - julianday(opened_at)) * 86400.0 AS open_for
+          round((julianday('now') - julianday(opened_at)) * 86400.0, 3) AS open_for

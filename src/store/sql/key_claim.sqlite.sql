@@ -16,4 +16,4 @@ VALUES (?1, ?2, ?3, 'processing', strftime('%Y-%m-%d %H:%M:%f', 'now', ?4 || ' s
         AND NOT (k.status = 'processing' AND k.lease_until > excluded.created_at))
     OR (k.status = 'failed' AND k.request_hash = excluded.request_hash)
 RETURNING lease_epoch, attempts, recovery_point,
-          CAST((julianday(expires_at) - 2440587.5) * 86400000 AS INTEGER) AS expires_at_ms
+          CAST(round((julianday(expires_at) - 2440587.5) * 86400000) AS INTEGER) AS expires_at_ms

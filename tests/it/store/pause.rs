@@ -49,6 +49,15 @@ both_databases!(a_breakers_pause_gives_way_and_the_others_do_not, |db| async mov
     assert_eq!(db.number("SELECT count(*) FROM handler_pause").await, 2, "what was is kept");
 });
 
+both_databases!(a_pause_read_at_once_is_not_longer_than_it_was_made, |db| async move {
+    let store = db.store().await;
+    for _ in 0..200 {
+        assert!(pause(&store, PauseKind::Breaker(MINUTE), "fails").await);
+        let left = store.open_pauses().await.unwrap()[0].left.unwrap();
+        assert!(left <= MINUTE, "{left:?}");
+    }
+});
+
 both_databases!(the_history_says_how_long_a_handler_was_paused, |db| async move {
     let store = db.store().await;
     pause(&store, PauseKind::Hand, "x").await;
