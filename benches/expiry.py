@@ -17,7 +17,7 @@ RATE = 1000
 WINDOW = 10
 PATIENCE = 3600
 
-CLEANUP = ('[cleanup]\nschedule = "* * * * * *"\nbatch = 1000\npause = "5ms"\nmax_run = "2h"\n')
+CLEANUP = '[cleanup]\nschedule = "* * * * * *"\nbatch = {batch}\npause = "{pause}"\nmax_run = "2h"\n'
 BY_DAY = "partition_bodies = true\n"
 
 OLD = "SELECT (SELECT count(*) FROM event WHERE event_id LIKE 'evt_expired_%'), (SELECT count(*) FROM event_body WHERE expires_at < now())"
@@ -91,7 +91,8 @@ def one_way(bench, title, days, delete):
                 wait_until("the cleanup", lambda: bench.postgres.number(DATABASE, done) >= 1, PATIENCE, 0.5)
             ended.append(time.monotonic())
 
-        with a_daemon(bench, folder, url, days=days, more="" if delete else CLEANUP) as (process, port, _):
+        cleanup = CLEANUP.format(batch=bench.options.batch, pause=bench.options.pause)
+        with a_daemon(bench, folder, url, days=days, more="" if delete else cleanup) as (process, port, _):
             began = time.monotonic()
             cleaning = threading.Thread(target=clean)
             cleaning.start()

@@ -2,10 +2,17 @@
 
 use std::time::Duration;
 
-use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, Row, SqliteConnection};
+use futures::TryStreamExt;
+use serde_json::{Number, Value};
+use sqlx::query::Query;
+use sqlx::sqlite::{SqliteArguments, SqliteRow};
+use sqlx::{
+    AssertSqlSafe, Column, Connection, Executor, PgConnection, Row, SqlSafeStr, Sqlite,
+    SqliteConnection, TypeInfo, ValueRef,
+};
 use tokio_util::sync::CancellationToken;
 
-use super::statements::{self, Typed, as_text, never};
+use super::statements::{Typed, as_text, bound_on_sqlite, never};
 use super::{Ended, Refusal, Statements, postgres, sqlite};
 use crate::statement::Filled;
 use crate::store::Store;
@@ -13,7 +20,7 @@ use crate::store::connect::Database;
 use crate::store::error::StoreError;
 
 /// Rows that are shown of one statement, at most.
-const SHOWN_MAX: i64 = 20;
+const SHOWN_MAX: usize = 20;
 
 /// What one statement would do.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -21,7 +28,7 @@ pub struct Rehearsed {
     /// Rows that it writes, or gives.
     pub rows: u64,
     /// The first of those that it writes, as JSON: as they are afterwards, and of DELETE as they were. Where
-    /// nothing can be asked for them (on SQLite, of `with`, `call` and the like) there are none.
+    /// nothing can be asked for them (of `with`, `call` and the like) there are none.
     pub shown: Vec<String>,
 }
 
@@ -90,14 +97,71 @@ pub(super) async fn on_postgres(
     Ok(seen)
 }
 
-/// Runs them, and counts what they write.
+/// Runs them, with the rows that they write.
 pub(super) async fn on_sqlite(
     statements: &Statements,
     connection: &mut SqliteConnection,
     filled: &Filled,
 ) -> Result<Vec<Rehearsed>, Refusal> {
-    let rows = statements::on_sqlite(statements.script(), connection, filled).await?;
-    Ok(rows.into_iter().map(|rows| Rehearsed { rows, shown: Vec::new() }).collect())
+    let mut seen = Vec::with_capacity(filled.len());
+    let all = statements.script().statements();
+    for (at, (statement, values)) in all.iter().zip(filled).enumerate() {
+        let text = statement.text(|n| format!("?{n}"));
+        let with_rows = format!("{text}\nRETURNING *");
+        // Asked first: a statement that takes no RETURNING behind it is not understood, and is run as it is.
+        let understood = writes(&text)
+            && connection.prepare(AssertSqlSafe(with_rows.clone()).into_sql_str()).await.is_ok();
+        let one = if understood {
+            written(bound_on_sqlite(at, with_rows, values)?, connection).await
+        } else {
+            let done = bound_on_sqlite(at, text, values)?.execute(&mut *connection).await;
+            done.map(|done| Rehearsed { rows: done.rows_affected(), shown: Vec::new() })
+        };
+        seen.push(one.map_err(|error| Refusal::of(at, &error))?);
+    }
+    Ok(seen)
+}
+
+/// Runs a statement that gives each row that it writes.
+async fn written(
+    query: Query<'_, Sqlite, SqliteArguments>,
+    connection: &mut SqliteConnection,
+) -> Result<Rehearsed, sqlx::Error> {
+    let (mut seen, mut rows) = (Rehearsed::default(), query.fetch(connection));
+    while let Some(row) = rows.try_next().await? {
+        seen.rows += 1;
+        if seen.shown.len() < SHOWN_MAX {
+            seen.shown.push(as_json(&row)?);
+        }
+    }
+    Ok(seen)
+}
+
+/// A row as PostgreSQL's `to_jsonb` would have it, by the types that its values have.
+fn as_json(row: &SqliteRow) -> Result<String, sqlx::Error> {
+    let mut object = serde_json::Map::new();
+    for (at, column) in row.columns().iter().enumerate() {
+        let raw = row.try_get_raw(at)?;
+        let value = match (raw.is_null(), raw.type_info().name()) {
+            (true, _) => Value::Null,
+            (false, "INTEGER") => row.try_get_unchecked::<i64, _>(at)?.into(),
+            (false, "REAL") => {
+                let number: f64 = row.try_get_unchecked(at)?;
+                // JSON has no infinity.
+                Number::from_f64(number).map_or_else(|| number.to_string().into(), Value::Number)
+            }
+            (false, kind) => {
+                let bytes: Vec<u8> = row.try_get_unchecked(at)?;
+                match String::from_utf8(bytes) {
+                    Ok(text) if kind == "TEXT" => text.into(),
+                    Ok(text) => format!("\\x{}", hex::encode(text)).into(),
+                    Err(bytes) => format!("\\x{}", hex::encode(bytes.as_bytes())).into(),
+                }
+            }
+        };
+        object.insert(column.name().to_owned(), value);
+    }
+    Ok(Value::Object(object).to_string())
 }
 
 /// Tries first to have the rows as well: a statement that takes no RETURNING behind it is refused before it

@@ -3,9 +3,11 @@
 use std::sync::{Arc, Mutex, PoisonError};
 
 use sqlx::postgres::types::Oid;
+use sqlx::query::Query;
+use sqlx::sqlite::SqliteArguments;
 use sqlx::{
-    AssertSqlSafe, Connection, Either, Executor, PgConnection, SqlSafeStr, SqliteConnection,
-    Statement as _, TypeInfo,
+    AssertSqlSafe, Connection, Either, Executor, PgConnection, SqlSafeStr, Sqlite,
+    SqliteConnection, Statement as _, TypeInfo,
 };
 
 use super::{Inner, Refusal, Tx};
@@ -209,49 +211,56 @@ pub(super) fn as_text(value: &Value, to: &str) -> Result<Option<String>, String>
     Ok(Some(text))
 }
 
-/// Runs them in order, and gives how many rows each wrote.
+/// Runs them in order.
 pub(super) async fn on_sqlite(
     script: &Script,
     connection: &mut SqliteConnection,
     filled: &Filled,
-) -> Result<Vec<u64>, Refusal> {
-    let mut rows = Vec::with_capacity(filled.len());
+) -> Result<(), Refusal> {
     for (at, (statement, values)) in script.statements().iter().zip(filled).enumerate() {
         let text = statement.text(|n| format!("?{n}"));
-        let mut query = sqlx::query(AssertSqlSafe(text));
-        for value in values {
-            // By its JSON type; the column's affinity then does what SQLite's does.
-            query = match value {
-                Value::Null => query.bind(None::<String>),
-                Value::Text(text) | Value::Json(text) => query.bind(text.clone()),
-                Value::Bool(value) => query.bind(*value),
-                Value::Number(text) => match text.parse::<i64>() {
-                    Ok(whole) => query.bind(whole),
-                    Err(_) if text.contains(['.', 'e', 'E']) => {
-                        let number: f64 =
-                            text.parse().map_err(|_| never(at, "a number can't be read"))?;
-                        if !number.is_finite() {
-                            return Err(never(at, "a number is beyond what SQLite can hold"));
-                        }
-                        query.bind(number)
-                    }
-                    Err(_) => {
-                        return Err(never(
-                            at,
-                            "a whole number is beyond 64 bits, which SQLite would round",
-                        ));
-                    }
-                },
-                Value::Time(time) => query.bind(time.format("%Y-%m-%d %H:%M:%S%.3f").to_string()),
-                Value::Id(id) => query.bind(id.to_string()),
-                Value::Body(body) => match std::str::from_utf8(body) {
-                    Ok(text) => query.bind(text.to_owned()),
-                    Err(_) => query.bind(body.to_vec()),
-                },
-            };
-        }
-        let done = query.execute(&mut *connection).await;
-        rows.push(done.map_err(|error| Refusal::of(at, &error))?.rows_affected());
+        let done = bound_on_sqlite(at, text, values)?.execute(&mut *connection).await;
+        done.map_err(|error| Refusal::of(at, &error))?;
     }
-    Ok(rows)
+    Ok(())
+}
+
+/// The statement with its values: each by its JSON type; the column's affinity then does what SQLite's does.
+pub(super) fn bound_on_sqlite(
+    at: usize,
+    text: String,
+    values: &[Value],
+) -> Result<Query<'static, Sqlite, SqliteArguments>, Refusal> {
+    let mut query = sqlx::query(AssertSqlSafe(text));
+    for value in values {
+        query = match value {
+            Value::Null => query.bind(None::<String>),
+            Value::Text(text) | Value::Json(text) => query.bind(text.clone()),
+            Value::Bool(value) => query.bind(*value),
+            Value::Number(text) => match text.parse::<i64>() {
+                Ok(whole) => query.bind(whole),
+                Err(_) if text.contains(['.', 'e', 'E']) => {
+                    let number: f64 =
+                        text.parse().map_err(|_| never(at, "a number can't be read"))?;
+                    if !number.is_finite() {
+                        return Err(never(at, "a number is beyond what SQLite can hold"));
+                    }
+                    query.bind(number)
+                }
+                Err(_) => {
+                    return Err(never(
+                        at,
+                        "a whole number is beyond 64 bits, which SQLite would round",
+                    ));
+                }
+            },
+            Value::Time(time) => query.bind(time.format("%Y-%m-%d %H:%M:%S%.3f").to_string()),
+            Value::Id(id) => query.bind(id.to_string()),
+            Value::Body(body) => match std::str::from_utf8(body) {
+                Ok(text) => query.bind(text.to_owned()),
+                Err(_) => query.bind(body.to_vec()),
+            },
+        };
+    }
+    Ok(query)
 }

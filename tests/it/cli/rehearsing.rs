@@ -68,10 +68,8 @@ both_databases!(statements_in_another_database_are_shown_and_leave_nothing, |db|
             (&one["statements"][0]["rows"], &one["statements"][1]["rows"]),
             (&json!(1), &json!(1))
         );
-        if db.kind() == Kind::Postgres {
-            assert_eq!(one["statements"][0]["written"], json!([{"n": 1}]), "each begins anew");
-            assert_eq!(one["statements"][1]["written"], json!([{"event": event}]));
-        }
+        assert_eq!(one["statements"][0]["written"], json!([{"n": 1}]), "each begins anew");
+        assert_eq!(one["statements"][1]["written"], json!([{"event": event}]));
     }
     let refused = of(&said, "evt_2");
     assert_eq!(refused["statements"], json!([]), "{refused}");
@@ -180,3 +178,39 @@ async fn over_the_admin_api_it_is_refused_before_anything_is_asked() {
         assert!(err.contains("admin API") && err.contains("leave --url out"), "{err}");
     }
 }
+
+both_databases!(rows_are_shown_with_all_their_values_and_twenty_at_most, |db| async move {
+    let (bytes, none) = match db.kind() {
+        Kind::Postgres => ("bytea", "'\\x00ff'"),
+        Kind::Sqlite => ("blob", "x'00ff'"),
+    };
+    db.run(&format!("CREATE TABLE odd (i integer, r real, t text, b {bytes}, z text)")).await;
+    db.run("CREATE TABLE many (n integer)").await;
+    db.run("INSERT INTO many VALUES (1), (1), (1), (1), (1)").await;
+    db.run("INSERT INTO many SELECT a.n FROM many a, many b").await;
+    let statements = format!(
+        "[{:?}, \"update many set n = 2\", \"delete from many where n = 2 -- all\", \"insert into odd select * from odd where i = 2\"]",
+        format!("insert into odd values (1, 1.5, :event.id, {none}, null)")
+    );
+    let daemon = DaemonPlan::on(&db)
+        .source(&stripe())
+        .toml(&format!(
+            "[handlers.odd]\nfrom = \"stripe\"\nevents = \"invoice.*\"\nsql = {{ statements = {statements} }}
+             [handlers.audit]\nfrom = \"stripe\"\nlog = {{}}"
+        ))
+        .start()
+        .await;
+    daemon.sender().send(STRIPE, &stripe().event("evt_1", "charge.failed")).await.assert_accepted();
+    wait_until_settled(&db, PATIENCE).await;
+    db.run("UPDATE event SET type = 'invoice.paid'").await;
+    let said = diff(&daemon, &["--to-handler", "odd"]).await;
+    let statements = &of(&said, "evt_1")["statements"];
+    let odd = json!([{"i": 1, "r": 1.5, "t": "evt_1", "b": "\\x00ff", "z": null}]);
+    assert_eq!((&statements[0]["rows"], &statements[0]["written"]), (&json!(1), &odd), "{said}");
+    for at in [1, 2] {
+        assert_eq!(statements[at]["rows"], json!(30), "{said}");
+        assert_eq!(statements[at]["written"], json!(vec![json!({"n": 2}); 20]), "{said}");
+    }
+    assert_eq!((&statements[3]["rows"], &statements[3]["written"]), (&json!(0), &json!([])));
+    assert_eq!(db.number("SELECT count(*) FROM many WHERE n = 1").await, 30);
+});
