@@ -22,6 +22,7 @@ use crate::store::idempotency::{KeyAnswer, KeyClaim, KeyFound, KeyLease, KeyStat
 pub mod cache;
 mod canonical;
 pub mod fingerprint;
+mod gather;
 pub mod key;
 pub mod middleware;
 pub mod policy;
@@ -35,6 +36,8 @@ pub use fingerprint::Compare;
 pub use policy::{Answer, AnswerBody, Effect, Ended, OnUnknown};
 pub use refusal::Refusal;
 pub use run::{Concluded, Run};
+
+use gather::Gatherer;
 
 /// How long a request waits for the store before it is refused.
 const STORE_PATIENCE: Duration = Duration::from_millis(2500);
@@ -100,10 +103,11 @@ pub enum Begun {
     Unguarded,
 }
 
-/// Decides about requests with keys. Cheap to clone.
+/// Decides about requests with keys. Cheap to clone; clones gather what they ask of the database.
 #[derive(Debug, Clone)]
 pub struct Engine {
     store: Store,
+    gatherer: Gatherer,
     metrics: Metrics,
     runtime: Handle,
     cache: Option<Cache>,
@@ -114,7 +118,9 @@ impl Engine {
     /// An engine on these tables. Must be called on the runtime that outlives every run.
     #[must_use]
     pub fn new(store: Store, metrics: Metrics) -> Self {
-        Self { store, metrics, runtime: Handle::current(), cache: None, patience: STORE_PATIENCE }
+        let runtime = Handle::current();
+        let gatherer = Gatherer::start(store.clone(), &runtime);
+        Self { store, gatherer, metrics, runtime, cache: None, patience: STORE_PATIENCE }
     }
 
     /// Asks this cache, of the same store, for completed answers before the database.
@@ -195,7 +201,7 @@ impl Engine {
         let mut look_again = LOOK_AGAIN;
         loop {
             let view = self.cache_view();
-            let row = match self.store.claim_key(claim.clone()).await {
+            let row = match self.gatherer.claim(claim.clone(), self.patience).await {
                 Ok(KeyFound::Claimed(lease)) => return self.run(lease, rules),
                 Ok(KeyFound::Row(row)) => row,
                 Err(error) => {

@@ -101,10 +101,12 @@ impl Gateways {
     ) -> Result<Self, String> {
         let mut gateways = Vec::with_capacity(settings.len());
         let mut caches = Caches::default();
+        // One for all: they share the database's connections for it, and fill each other's batches.
+        let shared = Engine::new(store.clone(), metrics.clone());
         for settings in settings {
             let upstream = Upstream::new(&settings.upstream, settings.timeout)
                 .map_err(|why| format!("gateways.{}: `upstream`: {why}", settings.name))?;
-            let mut engine = Engine::new(store.clone(), metrics.clone());
+            let mut engine = shared.clone();
             if let Some(address) = &settings.cache {
                 engine = engine.cached(caches.at(address, store));
             }

@@ -125,7 +125,7 @@ impl Run {
         // Before it is written: who takes the answer back afterwards ends what is cached of it.
         let view = self.engine.cache_view();
         loop {
-            let settling = self.engine.store.settle_key(self.lease.clone(), verdict.clone());
+            let settling = self.engine.gatherer.settle(self.lease.clone(), verdict.clone());
             match tokio::time::timeout(SETTLE_TRY, settling).await {
                 Ok(Ok(KeySettled::Done)) => {
                     self.engine.cache_run(view, &self.lease, verdict);

@@ -12,31 +12,25 @@ use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector, SqlxSqliteConnector};
 use sqlx::pool::PoolConnection;
-use sqlx::postgres::{PgConnectOptions, PgPool, PgPoolOptions};
+use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, Executor, PgConnection, Row};
+use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::time::error::Elapsed;
 
 use super::effect::EFFECT_POOL;
 use super::error::{OpenError, StoreError, read_only};
 use super::lock::FileLock;
-use super::pool::{is_old, postgres_pool, sqlite_pool};
+use super::pool::{self, ACQUIRE_TIMEOUT};
 use super::{StoreSettings, safety};
-
-/// A connection that rested longer than this is asked whether its server may still write: after a
-/// failover a pool stays pinned to the demoted primary, and a ping passes there.
-const IDLE_BEFORE_CHECK: Duration = Duration::from_secs(1);
-
-/// For a free connection, or for the server to accept a new one.
-pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A connection that doesn't answer its check within this stands on a server that is gone without a
-/// word (its machine or the network died): TCP alone would wait for a quarter of an hour.
-const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// How long one statement of a hot path may run on the server; on the ack path its sender has left
 /// long before.
 const HOT_STATEMENT_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// How long a batch of idempotency keys waits for rows that others hold, in milliseconds. Two batches hold each
+/// other up for a commit at most; somebody's open transaction must not hold up a hundred requests for
+/// long, which all have time left then to be asked for one by one.
+const KEYS_LOCK_TIMEOUT_MS: &str = "1000";
 
 /// How much longer than the server's own limit we wait for its answer before we hold it for dead.
 const ANSWER_MARGIN: Duration = Duration::from_secs(2);
@@ -70,7 +64,10 @@ pub(super) struct Postgres {
     recording: PgPool,
     /// Autocommit statements of claiming and settling only; asked before each use.
     working: PgPool,
-    /// How long to wait for an answer on either.
+    /// Autocommit statements of batches of idempotency keys only; asked whether it still serves only
+    /// after a rest.
+    keys: PgPool,
+    /// How long to wait for an answer on these.
     hot_patience: Duration,
     /// Workers, upkeep, admin.
     pub(super) shared: PgPool,
@@ -166,6 +163,11 @@ impl Postgres {
     pub(super) async fn working(&self) -> Result<Hot, StoreError> {
         Ok(Hot { connection: self.working.acquire().await?, patience: self.hot_patience })
     }
+
+    /// A connection for a batch of idempotency keys.
+    pub(super) async fn keys(&self) -> Result<Hot, StoreError> {
+        Ok(Hot { connection: self.keys.acquire().await?, patience: self.hot_patience })
+    }
 }
 
 impl Hot {
@@ -228,6 +230,7 @@ impl Database {
             Self::Postgres(postgres) => {
                 postgres.recording.close().await;
                 postgres.working.close().await;
+                postgres.keys.close().await;
                 postgres.effects.close().await;
                 postgres.shared.close().await;
             }
@@ -262,62 +265,22 @@ async fn open_postgres(
     let options = options.options([("synchronous_commit", synchronous_commit.as_str())]);
 
     let hot_statement = settings.statement_timeout.min(HOT_STATEMENT_TIMEOUT);
-    // Nobody begins a transaction on these two, so there is none to roll back.
-    let hot = |connections| {
-        postgres_pool(connections).acquire_timeout(ACQUIRE_TIMEOUT).test_before_acquire(false)
-    };
     let hot_options = options
         .clone()
         .options([("statement_timeout", hot_statement.as_millis().to_string().as_str())])
         .options(HOT_PLANNING);
-    let recording = hot(3)
-        .before_acquire(|connection, meta| {
-            Box::pin(async move {
-                if is_old(meta.age) {
-                    Ok(false)
-                } else if meta.idle_for < IDLE_BEFORE_CHECK {
-                    Ok(true)
-                } else {
-                    answering(writable(connection)).await
-                }
-            })
-        })
-        .connect_lazy_with(hot_options.clone());
-    let working = hot(2)
-        .before_acquire(|connection, meta| {
-            Box::pin(answering(async move { Ok(!is_old(meta.age) && writable(connection).await?) }))
-        })
-        .connect_lazy_with(hot_options);
-    let effects = guarded(EFFECT_POOL).connect_lazy_with(options.clone());
-    let shared = guarded(settings.connections.max(2)).connect_lazy_with(options);
+    let recording = pool::writing(3).connect_lazy_with(hot_options.clone());
+    // Both statements of its batches write, also the one that finds rows: a stale row of a demoted primary
+    // is never read. One connection claims while the other one settles.
+    let keys = pool::writing(2)
+        .connect_lazy_with(hot_options.clone().options([("lock_timeout", KEYS_LOCK_TIMEOUT_MS)]));
+    let working = pool::asked(2).connect_lazy_with(hot_options);
+    let effects = pool::guarded(EFFECT_POOL).connect_lazy_with(options.clone());
+    let shared = pool::guarded(settings.connections.max(2)).connect_lazy_with(options);
     let orm = SqlxPostgresConnector::from_sqlx_postgres_pool(shared.clone());
     let hot_patience = hot_statement + ANSWER_MARGIN;
     let patience = ACQUIRE_TIMEOUT + 2 * settings.statement_timeout + ANSWER_MARGIN;
-    Ok(Postgres { recording, working, hot_patience, shared, effects, patience, orm })
-}
-
-/// A pool on which transactions may be begun: each use rolls back what an earlier one may have left.
-fn guarded(connections: u32) -> PgPoolOptions {
-    postgres_pool(connections)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(false)
-        .before_acquire(|connection, meta| {
-            Box::pin(answering(
-                async move { Ok(!is_old(meta.age) && rolled_back(connection).await?) },
-            ))
-        })
-        // A statement that was given up leaves a connection that may never answer again; the pool
-        // itself would wait for it.
-        .after_release(|connection, _| {
-            Box::pin(answering(async move { connection.ping().await.map(|()| true) }))
-        })
-}
-
-/// Fails when a check takes too long, so that the pool drops the connection.
-async fn answering(
-    check: impl Future<Output = Result<bool, sqlx::Error>>,
-) -> Result<bool, sqlx::Error> {
-    tokio::time::timeout(CHECK_TIMEOUT, check).await.unwrap_or_else(|_| Err(no_answer()))
+    Ok(Postgres { recording, working, keys, hot_patience, shared, effects, patience, orm })
 }
 
 /// The server is silent, and so is the network.
@@ -326,23 +289,6 @@ pub(super) fn no_answer() -> sqlx::Error {
         std::io::ErrorKind::TimedOut,
         "the database did not answer in time",
     ))
-}
-
-/// Whether this session may write: no on a standby, and no where it began while the database was
-/// set to read-only, which it stays until it ends.
-async fn writable(connection: &mut sqlx::PgConnection) -> Result<bool, sqlx::Error> {
-    let read_only: String =
-        sqlx::query_scalar("SHOW transaction_read_only").fetch_one(connection).await?;
-    Ok(read_only == "off")
-}
-
-/// Rolls back what may be open and tells whether the session may write, in one round trip. At every
-/// use: workers ask so often that a connection to a demoted primary would never rest long enough to
-/// be found out, and nobody here sees the refusal of a single statement.
-async fn rolled_back(connection: &mut sqlx::PgConnection) -> Result<bool, sqlx::Error> {
-    let rows = connection.fetch_all("ROLLBACK; SHOW transaction_read_only").await?;
-    let read_only: Option<String> = rows.first().map(|row| row.try_get(0)).transpose()?;
-    Ok(read_only.as_deref() == Some("off"))
 }
 
 async fn open_sqlite(
@@ -360,16 +306,10 @@ async fn open_sqlite(
         })?;
     }
     let lock = if exclusive { Some(FileLock::take(&file)?) } else { None };
-    let writer = sqlite_pool(1)
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(false)
-        .connect_with(options.clone())
-        .await
-        .map_err(OpenError::Unreachable)?;
+    let writer =
+        pool::sqlite_pool(1).connect_with(options.clone()).await.map_err(OpenError::Unreachable)?;
     safety::check_sqlite(&writer).await?;
-    let readers = sqlite_pool(settings.connections.max(2))
-        .acquire_timeout(ACQUIRE_TIMEOUT)
-        .test_before_acquire(false)
+    let readers = pool::sqlite_pool(settings.connections.max(2))
         .connect_lazy_with(options.create_if_missing(false));
     let orm = SqlxSqliteConnector::from_sqlx_sqlite_pool(readers.clone());
     Ok(Sqlite { writer, readers, orm, _lock: lock })

@@ -55,6 +55,36 @@ impl StoreError {
 }
 
 impl StoreError {
+    /// Too many wait for the database already.
+    pub(crate) fn crowded() -> Self {
+        Self::Transient(sqlx::Error::PoolTimedOut)
+    }
+
+    /// Whether the database answered, and what it refused of a batch certainly wasn't done: each of the batch may
+    /// still be done by itself.
+    pub(crate) fn is_refusal(&self) -> bool {
+        match self {
+            Self::Transient(sqlx::Error::Database(_)) => !fate_unknown(self),
+            Self::Transient(_) => false,
+            Self::Broken(_) | Self::Unreadable(_) | Self::Invariant(_) | Self::Invalid(_) => true,
+        }
+    }
+
+    /// The same failure for another one of a batch; the error below can't be cloned.
+    pub(crate) fn again(&self) -> Self {
+        let text = match std::error::Error::source(self) {
+            Some(source) => format!("{self}: {source}"),
+            None => self.to_string(),
+        };
+        match self {
+            Self::Transient(_) => Self::Transient(sqlx::Error::Protocol(text)),
+            Self::Broken(_) => Self::Broken(sqlx::Error::Protocol(text)),
+            Self::Unreadable(_) => Self::Unreadable(text),
+            Self::Invariant(_) => Self::Invariant(text),
+            Self::Invalid(_) => Self::Invalid(text),
+        }
+    }
+
     /// Whether it waited too long for a row that another transaction holds.
     #[must_use]
     pub fn is_lock_timeout(&self) -> bool {

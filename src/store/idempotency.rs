@@ -21,21 +21,22 @@ mod claim;
 mod model;
 mod read;
 pub(super) mod sweep;
+mod together;
 mod transaction;
 
 pub use browse::{KeyFilter, KeyItem};
 pub use cache::{CACHE_VIEW_HOLDS, KeyCacheView};
 pub use model::{
-    KeyAnswer, KeyClaim, KeyFound, KeyId, KeyLease, KeyRow, KeySettled, KeyState, KeyVerdict,
+    KeyAnswer, KeyBid, KeyClaim, KeyFound, KeyId, KeyLease, KeyRow, KeySettled, KeyState,
+    KeyVerdict,
 };
 pub use sweep::SWEEP_KEYS_SQLITE;
+pub use together::KEY_BATCH_MAX;
 pub use transaction::KeyTransaction;
 
-use claim::{claim_lite, claim_pg};
-use read::{found, leased};
+use claim::{claim_or_find, find};
+use read::leased;
 
-const FIND_POSTGRES: &str = include_str!("sql/key_find.postgres.sql");
-const FIND_SQLITE: &str = include_str!("sql/key_find.sqlite.sql");
 const SETTLE_POSTGRES: &str = include_str!("sql/key_settle.postgres.sql");
 const SETTLE_SQLITE: &str = include_str!("sql/key_settle.sqlite.sql");
 
@@ -73,9 +74,6 @@ const DOUBT_SQLITE: &str = "UPDATE idempotency_key
      WHERE scope = ?1 AND key = ?2 AND lease_epoch = ?3
        AND status = 'processing' AND lease_until <= strftime('%Y-%m-%d %H:%M:%f', 'now')";
 
-/// How often a claim looks again when the row changed between its two statements.
-const ROUNDS: u32 = 4;
-
 impl Store {
     /// Claims a key, or finds who was first. Exactly one of any number of concurrent claims gets it.
     ///
@@ -83,12 +81,17 @@ impl Store {
     /// epoch. Only when that fails too is it an error, and then the key may be claimed by nobody until
     /// its lease lapses.
     pub async fn claim_key(&self, claim: KeyClaim) -> Result<KeyFound, StoreError> {
+        self.bid_for_key(KeyBid::new(claim), false).await
+    }
+
+    /// [`Store::claim_key`] under an epoch that is known before. `sent` says that the same bid was sent to the
+    /// database already and may have been committed: only then a run under its epoch is its own.
+    pub async fn bid_for_key(&self, bid: KeyBid, sent: bool) -> Result<KeyFound, StoreError> {
         self.detached(move |database| async move {
-            let ours = new_epoch();
-            match claim_or_find(&database, &claim, ours).await {
+            match claim_or_find(&database, &bid, sent).await {
                 Err(error) if fate_unknown(&error) => {
                     tracing::warn!(error = %error, "a claim's connection was lost; looking it up");
-                    claim_or_find(&database, &claim, ours).await
+                    claim_or_find(&database, &bid, true).await
                 }
                 found => found,
             }
@@ -233,56 +236,6 @@ pub(super) fn new_epoch() -> i64 {
     let micros = SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_micros());
     let micros = i64::try_from(micros).unwrap_or(0) & ((1 << 52) - 1);
     (micros << 10) | i64::from(rand::random::<u16>() & 0x3ff)
-}
-
-async fn claim_or_find(
-    database: &Database,
-    claim: &KeyClaim,
-    ours: i64,
-) -> Result<KeyFound, StoreError> {
-    for _ in 0..ROUNDS {
-        // Looking first keeps retries from writing: a refused upsert locks its row all the same.
-        if let Some(row) = find(database, &claim.id).await? {
-            if row.epoch == ours && matches!(row.state, KeyState::Running { .. }) {
-                // The claim before this one, whose commit we didn't see.
-                return Ok(KeyFound::Claimed(KeyLease {
-                    id: claim.id.clone(),
-                    request_hash: claim.request_hash,
-                    epoch: ours,
-                    expires_at: row.expires_at,
-                    attempts: row.attempts,
-                    recovery_point: row.recovery_point,
-                }));
-            }
-            let again = row.state == KeyState::Released && row.request_hash == claim.request_hash;
-            if !again {
-                return Ok(KeyFound::Row(Box::new(row)));
-            }
-        }
-        let lease = match database {
-            Database::Postgres(postgres) => claim_pg(&postgres.shared, claim, ours).await?,
-            Database::Sqlite(sqlite) => claim_lite(&sqlite.writer, claim, ours).await?,
-        };
-        if let Some(lease) = lease {
-            return Ok(KeyFound::Claimed(lease));
-        }
-    }
-    Err(StoreError::Transient(sqlx::Error::Protocol(
-        "the key changed faster than it could be claimed".to_owned(),
-    )))
-}
-
-async fn find(database: &Database, id: &KeyId) -> Result<Option<KeyRow>, StoreError> {
-    match database {
-        Database::Postgres(postgres) => {
-            let row = sqlx::query(FIND_POSTGRES).bind(&id.scope).bind(&id.key);
-            row.fetch_optional(&postgres.shared).await?.map(|row| found(&row)).transpose()
-        }
-        Database::Sqlite(sqlite) => {
-            let row = sqlx::query(FIND_SQLITE).bind(&id.scope).bind(&id.key);
-            row.fetch_optional(&sqlite.readers).await?.map(|row| found(&row)).transpose()
-        }
-    }
 }
 
 /// Runs a statement whose fourth parameter is a text.

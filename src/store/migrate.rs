@@ -8,11 +8,11 @@ use sea_orm::{
 use sqlx::{ConnectOptions, Connection};
 
 use super::StoreSettings;
-use super::connect::{ACQUIRE_TIMEOUT, Target, target};
+use super::connect::{Target, target};
 use super::error::OpenError;
 use super::lock::FileLock;
 use super::partition::{PARTITION, is_partitioned};
-use super::pool::{postgres_pool, sqlite_pool};
+use super::pool::{ACQUIRE_TIMEOUT, postgres_pool, sqlite_pool};
 
 /// The key of PostgreSQL's advisory lock: "hookonce" in ASCII.
 const ADVISORY_LOCK: i64 = 0x686f_6f6b_6f6e_6365;
@@ -164,11 +164,8 @@ async fn connect(settings: &StoreSettings) -> Result<(DatabaseConnection, OwnPoo
                 .map_err(|_| OpenError::Unreachable(sqlx::Error::PoolTimedOut))?
                 .map_err(OpenError::Unreachable)?;
             first.close().await.map_err(OpenError::Unreachable)?;
-            let pool = postgres_pool(1)
-                .acquire_timeout(ACQUIRE_TIMEOUT)
-                .connect_with(options)
-                .await
-                .map_err(OpenError::Unreachable)?;
+            let pool =
+                postgres_pool(1).connect_with(options).await.map_err(OpenError::Unreachable)?;
             Ok((
                 SqlxPostgresConnector::from_sqlx_postgres_pool(pool.clone()),
                 OwnPool::Postgres(pool),

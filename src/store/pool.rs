@@ -1,4 +1,4 @@
-//! Pools that nobody tidies in the background.
+//! Pools that nobody tidies in the background, and what their connections are asked before each use.
 //!
 //! sqlx 0.9.0 counts the idle connections of a pool after it gave them free, so for a moment the count is
 //! below zero, which is 2^64 - 1. Its housekeeping, which every pool with a lifetime or an idle time-out
@@ -9,26 +9,121 @@ use std::time::Duration;
 
 use sqlx::postgres::PgPoolOptions;
 use sqlx::sqlite::SqlitePoolOptions;
+use sqlx::{Connection, Executor, PgConnection, Row};
+
+use super::connect::no_answer;
+
+/// For a free connection, or for the server to accept a new one.
+pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
+
+/// A connection that rested longer than this is asked whether its server may still write: after a
+/// failover a pool stays pinned to the demoted primary, and a ping passes there.
+const IDLE_BEFORE_CHECK: Duration = Duration::from_secs(1);
+
+/// A connection that doesn't answer its check within this stands on a server that is gone without a
+/// word (its machine or the network died): TCP alone would wait for a quarter of an hour.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(2);
 
 /// A connection older than this is replaced when it is next asked for: a server's process grows with what
 /// it has seen.
 const AGE_MAX: Duration = Duration::from_secs(30 * 60);
 
-/// A pool of PostgreSQL connections, without housekeeping.
+/// A pool of PostgreSQL connections, which are asked nothing before they are used.
 #[expect(clippy::disallowed_methods, reason = "the one place that takes the housekeeping away")]
 pub(super) fn postgres_pool(connections: u32) -> PgPoolOptions {
-    PgPoolOptions::new().max_connections(connections).idle_timeout(None).max_lifetime(None)
+    PgPoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
 }
 
 /// The same of SQLite connections.
 #[expect(clippy::disallowed_methods, reason = "the one place that takes the housekeeping away")]
 pub(super) fn sqlite_pool(connections: u32) -> SqlitePoolOptions {
-    SqlitePoolOptions::new().max_connections(connections).idle_timeout(None).max_lifetime(None)
+    SqlitePoolOptions::new()
+        .max_connections(connections)
+        .acquire_timeout(ACQUIRE_TIMEOUT)
+        .test_before_acquire(false)
+        .idle_timeout(None)
+        .max_lifetime(None)
+}
+
+/// A pool for single statements that write, or might. A server that is demoted refuses each of them as a whole, and
+/// the refusal closes the connection: it is asked whether it still serves only after a rest.
+pub(super) fn writing(connections: u32) -> PgPoolOptions {
+    postgres_pool(connections).before_acquire(|connection, meta| {
+        Box::pin(async move {
+            if is_old(meta.age) {
+                Ok(false)
+            } else if meta.idle_for < IDLE_BEFORE_CHECK {
+                Ok(true)
+            } else {
+                answering(writable(connection)).await
+            }
+        })
+    })
+}
+
+/// A pool for single statements of any kind: asked at each use whether its server still serves.
+pub(super) fn asked(connections: u32) -> PgPoolOptions {
+    postgres_pool(connections).before_acquire(|connection, meta| {
+        Box::pin(answering(async move { Ok(!is_old(meta.age) && writable(connection).await?) }))
+    })
+}
+
+/// A pool on which transactions may be begun: each use rolls back what an earlier one may have left.
+pub(super) fn guarded(connections: u32) -> PgPoolOptions {
+    postgres_pool(connections)
+        .before_acquire(|connection, meta| {
+            Box::pin(answering(
+                async move { Ok(!is_old(meta.age) && rolled_back(connection).await?) },
+            ))
+        })
+        // A statement that was given up leaves a connection that may never answer again; the pool
+        // itself would wait for it.
+        .after_release(|connection, _| {
+            Box::pin(answering(async move { connection.ping().await.map(|()| true) }))
+        })
+}
+
+/// A pool of another's database: whether that may be written to is its statements' to find out.
+pub(super) fn foreign(connections: u32) -> PgPoolOptions {
+    postgres_pool(connections).before_acquire(|connection, meta| {
+        Box::pin(answering(async move {
+            Ok(!is_old(meta.age) && connection.ping().await.map(|()| true)?)
+        }))
+    })
 }
 
 /// Whether a connection of this age has had its time. Asked when it is taken, as housekeeping isn't there to ask.
-pub(super) fn is_old(age: Duration) -> bool {
+fn is_old(age: Duration) -> bool {
     age > AGE_MAX
+}
+
+/// Fails when a check takes too long, so that the pool drops the connection.
+async fn answering(
+    check: impl Future<Output = Result<bool, sqlx::Error>>,
+) -> Result<bool, sqlx::Error> {
+    tokio::time::timeout(CHECK_TIMEOUT, check).await.unwrap_or_else(|_| Err(no_answer()))
+}
+
+/// Whether this session may write: no on a standby, and no where it began while the database was
+/// set to read-only, which it stays until it ends.
+async fn writable(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let read_only: String =
+        sqlx::query_scalar("SHOW transaction_read_only").fetch_one(connection).await?;
+    Ok(read_only == "off")
+}
+
+/// Rolls back what may be open and tells whether the session may write, in one round trip. At every
+/// use: workers ask so often that a connection to a demoted primary would never rest long enough to
+/// be found out, and nobody here sees the refusal of a single statement.
+async fn rolled_back(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    let rows = connection.fetch_all("ROLLBACK; SHOW transaction_read_only").await?;
+    let read_only: Option<String> = rows.first().map(|row| row.try_get(0)).transpose()?;
+    Ok(read_only.as_deref() == Some("off"))
 }
 
 #[cfg(test)]

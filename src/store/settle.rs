@@ -65,7 +65,7 @@ impl Store {
             .await;
         match done {
             Ok(answers) => answers,
-            Err(error) => (0..count).map(|_| Err(again(&error))).collect(),
+            Err(error) => (0..count).map(|_| Err(error.again())).collect(),
         }
     }
 }
@@ -87,7 +87,7 @@ async fn settle(
             }
             answers
         }
-        Err(error) => batch.iter().map(|_| Err(again(&error))).collect(),
+        Err(error) => batch.iter().map(|_| Err(error.again())).collect(),
     }
 }
 
@@ -252,19 +252,4 @@ pub(super) async fn on_sqlite(
         done.push((one.delivery, one.epoch));
     }
     Ok(done)
-}
-
-/// The same failure for another row of the batch; the first error can't be cloned.
-fn again(error: &StoreError) -> StoreError {
-    let text = match std::error::Error::source(error) {
-        Some(source) => format!("{error}: {source}"),
-        None => error.to_string(),
-    };
-    match error {
-        StoreError::Transient(_) => StoreError::Transient(sqlx::Error::Protocol(text)),
-        StoreError::Broken(_) => StoreError::Broken(sqlx::Error::Protocol(text)),
-        StoreError::Unreadable(_) => StoreError::Unreadable(text),
-        StoreError::Invariant(_) => StoreError::Invariant(text),
-        StoreError::Invalid(_) => StoreError::Invalid(text),
-    }
 }

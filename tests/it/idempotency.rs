@@ -3,8 +3,10 @@
 mod cache;
 mod engine;
 pub mod gateway;
+mod gather;
 mod middleware;
 mod store;
+mod together;
 
 use std::time::Duration;
 

@@ -19,8 +19,8 @@ use uuid::Uuid;
 use super::{Ended, Refusal, Statements, postgres, sqlite};
 use crate::secret::Secret;
 use crate::statement::{Dialect, Filled};
-use crate::store::connect::{self, ACQUIRE_TIMEOUT};
-use crate::store::pool::{postgres_pool, sqlite_pool};
+use crate::store::connect;
+use crate::store::pool::{ACQUIRE_TIMEOUT, foreign, sqlite_pool};
 
 mod rehearsal;
 
@@ -125,15 +125,12 @@ impl Elsewhere {
         filled: Filled,
         limit: Duration,
     ) -> Result<Applied, Refusal> {
-        let unwanted = CancellationToken::new();
-        let guard = unwanted.clone().drop_guard();
         let (elsewhere, statements) = (self.clone(), statements.clone());
-        let task = tokio::spawn(async move {
+        in_own_task(|unwanted| async move {
             elsewhere.apply_here(delivery, statements, filled, limit, &unwanted).await
-        });
-        let applied = task.await;
-        drop(guard);
-        applied.unwrap_or_else(|error| Err(ended_early(&error)))
+        })
+        .await
+        .unwrap_or_else(Err)
     }
 
     async fn apply_here(
@@ -224,16 +221,11 @@ impl Elsewhere {
     fn pool(&self) -> &Pool {
         self.pool.get_or_init(|| match &self.options {
             Options::Postgres(options) => Pool::Postgres(
-                postgres_pool(postgres::EFFECT_POOL)
-                    .acquire_timeout(ACQUIRE_TIMEOUT)
-                    .connect_lazy_with((**options).clone()),
+                foreign(postgres::EFFECT_POOL).connect_lazy_with((**options).clone()),
             ),
-            Options::Sqlite(options) => Pool::Sqlite(
-                sqlite_pool(1)
-                    .acquire_timeout(ACQUIRE_TIMEOUT)
-                    .test_before_acquire(false)
-                    .connect_lazy_with((**options).clone()),
-            ),
+            Options::Sqlite(options) => {
+                Pool::Sqlite(sqlite_pool(1).connect_lazy_with((**options).clone()))
+            }
         })
     }
 
@@ -281,8 +273,17 @@ fn no_fence(error: &sqlx::Error) -> Refusal {
     Refusal::Again(format!("the fence could not be written: {error}"))
 }
 
-fn ended_early(error: &tokio::task::JoinError) -> Refusal {
-    Refusal::Again(format!("the task of the statements ended early: {error}"))
+/// Runs it in a task that nobody cancels, and tells it when its answer is no longer wanted.
+async fn in_own_task<T, F>(work: impl FnOnce(CancellationToken) -> F) -> Result<T, Refusal>
+where
+    T: Send + 'static,
+    F: Future<Output = T> + Send + 'static,
+{
+    let unwanted = CancellationToken::new();
+    let _guard = unwanted.clone().drop_guard();
+    tokio::spawn(work(unwanted))
+        .await
+        .map_err(|error| Refusal::Again(format!("the task of the statements ended early: {error}")))
 }
 
 async fn behind_postgres(

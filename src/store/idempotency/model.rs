@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 
+use super::new_epoch;
 use crate::received::Headers;
 
 /// A key of one principal.
@@ -26,6 +27,24 @@ pub struct KeyClaim {
     pub lease: Duration,
     /// From the first claim until the key means nothing again.
     pub ttl: Duration,
+}
+
+/// A claim with the epoch that it will have, which is the same however often it is tried: one whose commit nobody
+/// saw is known again by it.
+#[derive(Debug, Clone)]
+pub struct KeyBid {
+    /// What is wished for.
+    pub claim: KeyClaim,
+    /// Of this claim only.
+    pub epoch: i64,
+}
+
+impl KeyBid {
+    /// A new bid.
+    #[must_use]
+    pub fn new(claim: KeyClaim) -> Self {
+        Self { claim, epoch: new_epoch() }
+    }
 }
 
 /// The right to run, until the lease lapses.
@@ -71,6 +90,14 @@ pub struct KeyRow {
     pub expires_in: Duration,
     /// The same as a time: milliseconds since 1970, by the database's clock.
     pub expires_at: i64,
+}
+
+impl KeyRow {
+    /// Whether it was given back, to requests as this one.
+    #[must_use]
+    pub fn is_free_for(&self, claim: &KeyClaim) -> bool {
+        self.state == KeyState::Released && self.request_hash == claim.request_hash
+    }
 }
 
 /// How far a key is.

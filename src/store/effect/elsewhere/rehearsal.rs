@@ -10,7 +10,7 @@ use uuid::Uuid;
 use super::super::rehearsal::{self, Rehearsed};
 use super::super::{Ended, Refusal, Statements, postgres, sqlite};
 use super::{
-    Elsewhere, Pool, ended_early, fence_on_postgres, fence_on_sqlite, no_fence,
+    Elsewhere, Pool, fence_on_postgres, fence_on_sqlite, in_own_task, no_fence,
     written_on_postgres, written_on_sqlite,
 };
 use crate::statement::Filled;
@@ -43,15 +43,12 @@ impl Elsewhere {
         filled: Filled,
         limit: Duration,
     ) -> Foreseen {
-        let unwanted = CancellationToken::new();
-        let guard = unwanted.clone().drop_guard();
         let (elsewhere, statements) = (self.clone(), statements.clone());
-        let task = tokio::spawn(async move {
+        in_own_task(|unwanted| async move {
             elsewhere.rehearse_here(delivery, statements, filled, limit, &unwanted).await
-        });
-        let foreseen = task.await;
-        drop(guard);
-        foreseen.unwrap_or_else(|error| Foreseen::Refused(ended_early(&error)))
+        })
+        .await
+        .unwrap_or_else(Foreseen::Refused)
     }
 
     async fn rehearse_here(

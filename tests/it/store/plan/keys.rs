@@ -1,9 +1,9 @@
-//! Idempotency keys: 50,000 of them, half expired, and each statement reads a handful.
+//! Idempotency keys: 100,000 of them, a quarter expired, and each statement reads a handful.
 
 use hookonce::store::idempotency::SWEEP_KEYS_SQLITE;
 use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
 
-use super::explain;
+use super::{explain, plan_as_hot};
 use crate::support::TestDatabase;
 
 const FILL_POSTGRES: &str = "
@@ -11,12 +11,12 @@ const FILL_POSTGRES: &str = "
     SELECT 'pay:' || n % 100, 'k' || n, sha256(n::text::bytea),
            CASE WHEN n % 1000 = 0 THEN 'processing' ELSE 'failed' END,
            CASE WHEN n % 1000 = 0 THEN now() + interval '1 hour' END, n, 1, now(), now() + (n - 25000) * interval '1 second'
-      FROM generate_series(1, 50000) AS n;
+      FROM generate_series(1, 100000) AS n;
     ANALYZE idempotency_key;
     SET plan_cache_mode = force_generic_plan;";
 
 const FILL_SQLITE: &str = "
-    WITH RECURSIVE count (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM count WHERE n < 50000)
+    WITH RECURSIVE count (n) AS (SELECT 1 UNION ALL SELECT n + 1 FROM count WHERE n < 100000)
     INSERT INTO idempotency_key (scope, key, request_hash, status, lease_epoch, attempts, created_at, expires_at)
     SELECT 'pay:' || (n % 100), 'k' || n, randomblob(32), 'failed', n, 1, strftime('%Y-%m-%d %H:%M:%f', 'now'),
            strftime('%Y-%m-%d %H:%M:%f', 'now', (n - 25000) || ' seconds') FROM count;
@@ -45,6 +45,52 @@ async fn postgres_reads_one_key() {
     plan.assert_uses("idempotency_key_expiry", &["expires_at"]);
     plan.assert_no_full_scan();
     plan.assert_reads_at_most(300.0);
+}
+
+/// The statements of a batch, with arguments for three keys: a new one, a released one, and an expired one.
+const BATCHES: [(&str, &str); 2] = [
+    (
+        include_str!("../../../../src/store/sql/key_claims.postgres.sql"),
+        "ARRAY['pay:7', 'pay:7', 'pay:8'], ARRAY['new', 'k40007', 'k8'], ARRAY[sha256('7'), sha256('40007'), sha256('8')],
+         ARRAY[60, 60, 60]::float8[], ARRAY[60, 60, 60]::float8[], ARRAY[9, 9, 9]::int8[]",
+    ),
+    (
+        include_str!("../../../../src/store/sql/key_settles.postgres.sql"),
+        "ARRAY['pay:7', 'pay:7', 'pay:8'], ARRAY['new', 'k40007', 'k8'], ARRAY[9, 40008, 9]::int8[],
+         ARRAY['completed', 'failed', 'uncertain'], ARRAY[200, NULL, NULL]::int4[], ARRAY['', NULL, NULL]::bytea[],
+         ARRAY['', NULL, NULL]::bytea[], ARRAY[NULL, 'x', 'y']",
+    ),
+];
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_keys_reads_only_its_own() {
+    let db = TestDatabase::postgres().await;
+    let mut c = PgConnection::connect(&db.url()).await.unwrap();
+    sqlx::raw_sql(FILL_POSTGRES).execute(&mut c).await.unwrap();
+    plan_as_hot(&mut c).await;
+    for (batch, arguments) in BATCHES {
+        let plan = explain(&mut c, batch, arguments).await;
+        plan.assert_uses("idempotency_key_pkey", &["scope", "key"]);
+        plan.assert_no_full_scan();
+        plan.assert_reads_at_most(4.0);
+    }
+    // The rows were what they were meant to be.
+    let done = "SELECT count(*) FROM idempotency_key WHERE (key = 'k8' AND status = 'uncertain')
+        OR (key = 'k40007' AND status = 'failed' AND attempts = 2) OR (key = 'new' AND status = 'completed')";
+    assert_eq!(db.number(done).await, 3);
+}
+
+/// In a new database nothing is known of the table, and the plan that is made then is kept.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_batch_of_keys_reads_an_empty_table_by_its_key() {
+    let db = TestDatabase::postgres().await;
+    let mut c = PgConnection::connect(&db.url()).await.unwrap();
+    plan_as_hot(&mut c).await;
+    for (batch, arguments) in BATCHES {
+        let plan = explain(&mut c, batch, arguments).await;
+        plan.assert_uses("idempotency_key_pkey", &["scope", "key"]);
+        plan.assert_no_full_scan();
+    }
 }
 
 #[tokio::test(flavor = "multi_thread")]
