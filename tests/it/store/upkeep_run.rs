@@ -2,19 +2,31 @@
 
 use std::time::Duration;
 
-use hookonce::store::Swept;
+use chrono::{DateTime, Utc};
 use hookonce::store::upkeep_run::RunEnd;
+use hookonce::store::{Store, Swept};
 
 use crate::both_databases;
-use crate::support::Kind;
+use crate::support::{Kind, eventually};
 
 const LEASE: Duration = Duration::from_secs(60);
+const PATIENCE: Duration = Duration::from_secs(20);
+
+/// A time after all that was written before, which on SQLite may take the rest of a millisecond.
+async fn a_moment_later(store: &Store) -> DateTime<Utc> {
+    let now = store.probe().await.unwrap().now;
+    eventually(PATIENCE, "the database's clock to go on", || async {
+        let later = store.probe().await.unwrap().now;
+        (later > now).then_some(later)
+    })
+    .await
+}
 
 both_databases!(a_strike_of_the_schedule_is_run_once_over_all_replicas, |db| async move {
     let store = db.store().await;
     // Often, because a replica may look just before another one begins, and begin after it finished.
     for n in 0..40 {
-        let strike = Some(store.probe().await.unwrap().now);
+        let strike = Some(a_moment_later(&store).await);
         let mut tasks = tokio::task::JoinSet::new();
         for replica in 0..6 {
             let store = store.clone();
@@ -65,8 +77,9 @@ both_databases!(runs_of_a_quarter_of_a_year_ago_are_forgotten, |db| async move {
         Kind::Postgres => "clock_timestamp() - interval '91 days'",
         Kind::Sqlite => "strftime('%Y-%m-%d %H:%M:%f', 'now', '-91 days')",
     };
-    let first = "(SELECT min(started_at) FROM upkeep_run)";
-    db.run(&format!("UPDATE upkeep_run SET finished_at = {old} WHERE started_at = {first}")).await;
+    // Not by its time: both may have begun in one millisecond.
+    let first = "(SELECT id FROM upkeep_run ORDER BY started_at, id LIMIT 1)";
+    db.run(&format!("UPDATE upkeep_run SET finished_at = {old} WHERE id = {first}")).await;
     store.begin_run("cleanup", "w", LEASE, None).await.unwrap().unwrap();
     assert_eq!(db.number("SELECT count(*) FROM upkeep_run").await, 2, "the young one and this one");
 });
