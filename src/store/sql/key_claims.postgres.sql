@@ -16,9 +16,12 @@ seen AS MATERIALIZED (
            extract(epoch FROM k.expires_at - clock_timestamp())::float8 AS expires_in,
            floor(extract(epoch FROM k.expires_at) * 1000)::bigint AS expires_at_ms
       FROM wish w
-      LEFT JOIN idempotency_key k
-        ON k.scope = w.scope AND k.key = w.key
-       AND (k.expires_at > clock_timestamp() OR (k.status = 'processing' AND k.lease_until > clock_timestamp()))
+      -- Row by row, by their key: a join may be planned to read the table whole while it is small, and the plan is kept.
+      LEFT JOIN LATERAL (SELECT *
+                           FROM idempotency_key
+                          WHERE scope = w.scope AND key = w.key
+                            AND (expires_at > clock_timestamp() OR (status = 'processing' AND lease_until > clock_timestamp()))
+                          LIMIT 1) k ON true
 ),
 -- In the order that all batches have, those that settle as well: two of them can't deadlock.
 claimed AS (

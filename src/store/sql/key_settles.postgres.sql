@@ -5,17 +5,26 @@ WITH verdict AS MATERIALIZED (
            UNNEST($6::bytea[]) AS response_headers, UNNEST($7::bytea[]) AS response_body, UNNEST($8::text[]) AS failure
 ),
 -- In the order that all batches have, those that claim as well: two of them can't deadlock.
+-- Row by row, by their key: a join may be planned to read the table whole while it is small, and the plan is kept.
 held AS MATERIALIZED (
-    SELECT v.*
-      FROM verdict v JOIN idempotency_key k ON k.scope = v.scope AND k.key = v.key AND k.lease_epoch = v.epoch
-     WHERE k.status IN ('processing', 'uncertain')
-     ORDER BY v.n
-       FOR NO KEY UPDATE OF k
+    SELECT v.*, k.request_hash, k.attempts, k.created_at, k.expires_at
+      FROM (SELECT * FROM verdict ORDER BY n) v
+     CROSS JOIN LATERAL (SELECT request_hash, attempts, created_at, expires_at
+                           FROM idempotency_key
+                          WHERE scope = v.scope AND key = v.key AND lease_epoch = v.epoch AND status IN ('processing', 'uncertain')
+                            FOR NO KEY UPDATE) k
 )
-UPDATE idempotency_key k
-   SET status = v.status, lease_until = NULL,
-       response_status = v.response_status, response_headers = v.response_headers, response_body = v.response_body, failure = v.failure,
-       completed_at = CASE WHEN v.status = 'completed' THEN clock_timestamp() END
-  FROM held v
- WHERE k.scope = v.scope AND k.key = v.key AND k.lease_epoch = v.epoch AND k.status IN ('processing', 'uncertain')
-RETURNING k.scope, k.key
+-- Each of them is there, and locked: nothing is inserted. An upsert finds its row by the key, however it is planned.
+INSERT INTO idempotency_key AS k
+       (scope, key, request_hash, status, lease_epoch, attempts, created_at, expires_at,
+        response_status, response_headers, response_body, failure, completed_at)
+SELECT scope, key, request_hash, status, epoch, attempts, created_at, expires_at,
+       response_status, response_headers, response_body, failure, CASE WHEN status = 'completed' THEN clock_timestamp() END
+  FROM held
+ ORDER BY n
+    ON CONFLICT (scope, key) DO UPDATE
+   SET status = excluded.status, lease_until = NULL,
+       response_status = excluded.response_status, response_headers = excluded.response_headers,
+       response_body = excluded.response_body, failure = excluded.failure, completed_at = excluded.completed_at
+ WHERE k.lease_epoch = excluded.lease_epoch AND k.status IN ('processing', 'uncertain')
+RETURNING scope, key

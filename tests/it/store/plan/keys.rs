@@ -86,10 +86,18 @@ async fn a_batch_of_keys_reads_an_empty_table_by_its_key() {
     let db = TestDatabase::postgres().await;
     let mut c = PgConnection::connect(&db.url()).await.unwrap();
     plan_as_hot(&mut c).await;
-    for (batch, arguments) in BATCHES {
-        let plan = explain(&mut c, batch, arguments).await;
-        plan.assert_uses("idempotency_key_pkey", &["scope", "key"]);
-        plan.assert_no_full_scan();
+    for rows in [0, 10, 100, 1_000, 10_000] {
+        let fill = format!(
+            "INSERT INTO idempotency_key (scope, key, request_hash, status, lease_epoch, attempts, created_at, expires_at)
+             SELECT 'pay:1', 'k' || n, sha256(n::text::bytea), 'failed', n, 1, now(), now() + interval '1 hour'
+               FROM generate_series(1, {rows}) AS n ON CONFLICT DO NOTHING"
+        );
+        sqlx::raw_sql(AssertSqlSafe(fill)).execute(&mut c).await.unwrap();
+        for (batch, arguments) in BATCHES {
+            let plan = explain(&mut c, batch, arguments).await;
+            plan.assert_uses("idempotency_key_pkey", &["scope", "key"]);
+            plan.assert_no_full_scan();
+        }
     }
 }
 
