@@ -8,6 +8,8 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory, Parser, Subcommand};
 
+use crate::handler::shape::worker;
+
 pub mod access;
 mod bare;
 mod check;
@@ -109,10 +111,17 @@ enum Verb {
 /// Parses the process's arguments, runs the verb, and says how it went.
 #[must_use]
 pub fn main() -> ExitCode {
-    let cli = match Cli::try_parse() {
+    let mut cli = match Cli::try_parse() {
         Ok(cli) => cli,
         Err(error) => return output::usage(&error),
     };
+    // Before anything is read or started. None of our verbs: nobody but a daemon has anything to say to it.
+    if let Some(Verb::Other(words)) = &cli.verb
+        && *words == [worker::ARGUMENT]
+    {
+        return worker::serve(std::io::stdin().lock(), output::pipe());
+    }
+    cli.global.isolate_by_this_program();
     let output = cli.global.output();
     // Before anything speaks TLS. An error only says that somebody installed one before us.
     drop(rustls::crypto::aws_lc_rs::default_provider().install_default());

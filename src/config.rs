@@ -5,8 +5,10 @@
 //! them without a file.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use crate::handler::HandlerSettings;
+use crate::handler::shape::Isolation;
 use crate::http::{AdminSettings, GatewaySettings, ServerSettings};
 use crate::intake::IntakeSettings;
 use crate::source::SourceSettings;
@@ -121,6 +123,19 @@ impl Config {
         } else {
             Err(Faults::new(name, desk.faults).with_warnings(warnings))
         }
+    }
+
+    /// The same, with each handler's `transform` in processes of its own, by a `hookonce` program of this
+    /// version. Then no event can end this process through a filter that recurses without end or takes
+    /// all memory, and one that takes too long is ended.
+    ///
+    /// The program `hookonce` does so by itself. Who embeds the library has threads unless this is called.
+    #[must_use]
+    pub fn isolated(mut self, isolation: &Isolation) -> Self {
+        for handler in &mut self.handlers {
+            handler.shape = handler.shape.take().map(|shape| Arc::new(shape.isolated(isolation)));
+        }
+        self
     }
 }
 

@@ -24,7 +24,7 @@ pub(super) async fn run(global: &Global, output: &Output) -> Result<(), Failure>
     let dev = dev::load(Path::new(""), &Environment::of_process())?;
     start_log(global, output)?;
     let banner = banner(&dev);
-    let app = serve::build(dev.config)?;
+    let app = serve::build(global.isolated(dev.config))?;
     output.line(&banner)?;
     serve::until_signalled(|shutdown| app.run(shutdown)).await
 }

@@ -6,7 +6,8 @@ use clap::{ArgAction, Args, ValueEnum};
 use url::Url;
 
 use super::{Failure, Output};
-use crate::config::{self, Config, Environment, Warning, dev};
+use crate::config::{self, Config, Environment, Warning, dev, env};
+use crate::handler::shape::Isolation;
 use crate::secret::Secret;
 
 /// Options that every verb has.
@@ -36,6 +37,9 @@ pub struct Global {
     /// Don't ask before something is taken away
     #[arg(long, global = true)]
     yes: bool,
+    /// Who runs filters; `None` where this process is another program than ours, such as a test.
+    #[arg(skip)]
+    isolation: Option<Isolation>,
 }
 
 /// How data is printed.
@@ -84,6 +88,21 @@ pub struct Loaded {
 }
 
 impl Global {
+    /// Has filters run by this very program. Only for the one whose `main` answers to a worker's argument:
+    /// any other would start itself again and again.
+    pub(super) fn isolate_by_this_program(&mut self) {
+        let zone = Environment::of_process().only(["TZ"]).remove("TZ");
+        self.isolation = env::this_program().map(|it| Isolation::by(it).in_time_zone(zone));
+    }
+
+    /// The config with its filters where they belong.
+    pub(super) fn isolated(&self, config: Config) -> Config {
+        match &self.isolation {
+            Some(isolation) => config.isolated(isolation),
+            None => config,
+        }
+    }
+
     /// How to talk.
     #[must_use]
     pub fn output(&self) -> Output {
@@ -171,7 +190,7 @@ impl Global {
     pub fn load_file(&self) -> Result<Loaded, Failure> {
         let path = self.config_path();
         let (config, warnings) = Config::load(Some(path), &Environment::of_process())?;
-        Ok(Loaded { config, warnings, path: Some(path.to_owned()) })
+        Ok(Loaded { config: self.isolated(config), warnings, path: Some(path.to_owned()) })
     }
 
     /// Reads the config's file, or dev mode's config when there is none and dev mode has run here.
@@ -187,6 +206,6 @@ impl Global {
             )));
         }
         let dev = dev::load(here, &Environment::of_process())?;
-        Ok(Loaded { config: dev.config, warnings: Vec::new(), path: None })
+        Ok(Loaded { config: self.isolated(dev.config), warnings: Vec::new(), path: None })
     }
 }

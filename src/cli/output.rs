@@ -247,6 +247,11 @@ pub fn talk() -> io::Stderr {
     io::stderr()
 }
 
+/// Standard output as the pipe to a daemon that started this process as its worker.
+pub(super) fn pipe() -> io::Stdout {
+    io::stdout()
+}
+
 /// Shows clap's own words (help, version, usage faults) and gives the exit code.
 #[must_use]
 pub fn usage(error: &clap::Error) -> ExitCode {

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::PathBuf;
 
 use super::place::{Fault, Place};
 use super::tree::{Entry, Node, Value, parse_value, relocate};
@@ -13,6 +14,21 @@ pub const PREFIX: &str = "HOOKONCE__";
 /// No `Debug`: it holds secrets.
 #[derive(Clone, Default)]
 pub struct Environment(BTreeMap<String, OsString>);
+
+/// The program that this process is, also when its file was replaced or deleted since; `None` when the
+/// system doesn't say.
+#[cfg(target_os = "linux")]
+#[must_use]
+pub fn this_program() -> Option<PathBuf> {
+    Some(PathBuf::from("/proc/self/exe"))
+}
+
+/// The program that this process is; `None` when the system doesn't say.
+#[cfg(not(target_os = "linux"))]
+#[must_use]
+pub fn this_program() -> Option<PathBuf> {
+    std::env::current_exe().ok()
+}
 
 impl Environment {
     /// The process's variables as they are now. Names that aren't UTF-8 are passed over.

@@ -3,21 +3,30 @@
 //! Expressions come from the operator, values from the outside. So what is bounded is what an event can
 //! drive: depth, time, the size of what comes out. No cause of a failure holds a value, because causes
 //! are logged and kept; [`Shaped::Failed`] has the full text beside it for whoever asks by hand.
+//!
+//! A filter can recurse without end, and no thread survives that. Where [`Isolation`] is given, filters run in
+//! processes of their own (`isolated` is the daemon's side of the pipe, `worker` the other one).
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 
 use crate::event::Event;
 
 mod condition;
+mod frame;
+mod isolated;
 mod json;
 mod transform;
+pub mod worker;
+
+pub use isolated::Isolation;
 
 use condition::Condition;
+use isolated::{Refused, Workers};
 use transform::Transform;
 
 /// The most bytes that a transform may make of an event.
@@ -30,8 +39,12 @@ pub const EXPRESSION_BYTES_MAX: usize = 16 * 1024;
 /// what takes longer is left running on its thread and its result is thrown away.
 const TIME_MAX: Duration = Duration::from_secs(2);
 
-/// How many threads the expressions of one handler may hold, those that were left running included.
+/// How many threads the expressions of one handler may hold, those that were left running included; and
+/// how many processes, of which none is left running.
 const THREADS_MAX: usize = 4;
+
+/// The cause when an expression's language broke down.
+const PANICKED: &str = "`when` or `transform` panicked on this event";
 
 /// The expressions of a handler, as written.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -79,11 +92,14 @@ pub struct Failure {
 pub struct Shape {
     settings: ShapeSettings,
     rules: Arc<Rules>,
+    /// Who runs `transform` when `rules` don't.
+    workers: Option<Workers>,
     threads: Arc<Semaphore>,
 }
 
+/// What is judged in this process.
 struct Rules {
-    when: Option<Condition>,
+    when: Option<Arc<Condition>>,
     transform: Option<Transform>,
 }
 
@@ -109,7 +125,8 @@ impl Shape {
             (Ok(None), Ok(None)) => Ok(None),
             (Ok(when), Ok(transform)) => Ok(Some(Self {
                 settings: settings.clone(),
-                rules: Arc::new(Rules { when, transform }),
+                rules: Arc::new(Rules { when: when.map(Arc::new), transform }),
+                workers: None,
                 threads: Arc::new(Semaphore::new(THREADS_MAX)),
             })),
             (when, transform) => {
@@ -120,41 +137,66 @@ impl Shape {
         }
     }
 
+    /// The same expressions, with `transform` in processes of its own: at most four, started when they
+    /// are needed and kept. `when` stays in this one.
+    #[must_use]
+    pub fn isolated(&self, isolation: &Isolation) -> Self {
+        let filter = self.settings.transform.clone();
+        Self {
+            settings: self.settings.clone(),
+            rules: Arc::new(Rules { when: self.rules.when.clone(), transform: None }),
+            workers: filter.map(|filter| Workers::new(isolation.clone(), filter)),
+            threads: Arc::new(Semaphore::new(THREADS_MAX)),
+        }
+    }
+
     /// The expressions as written.
     #[must_use]
     pub fn settings(&self) -> &ShapeSettings {
         &self.settings
     }
 
-    /// Judges an event, on a thread of its own and within `TIME_MAX`. Dropping the future is safe;
-    /// what runs then runs to its end and is thrown away.
+    /// Judges an event, on a thread or in a process of its own and within `TIME_MAX`. Dropping the future
+    /// is safe: a process that runs then is killed; a thread runs to its end and what it made is thrown away.
     pub async fn apply(&self, event: &Event) -> Shaped {
         self.apply_within(event, TIME_MAX).await
     }
 
     async fn apply_within(&self, event: &Event, limit: Duration) -> Shaped {
-        let rules = Arc::clone(&self.rules);
-        let threads = Arc::clone(&self.threads);
-        let event = event.clone();
-        let judging = async move {
-            // Never closed. The permit goes with the thread, so that those left running are counted.
-            let permit = threads.acquire_owned().await;
-            tokio::task::spawn_blocking(move || {
-                let shaped = rules.judge(&event);
-                drop(permit);
-                shaped
-            })
-            .await
+        let began = Instant::now();
+        let late = || {
+            let cause = format!("`when` and `transform` took longer than {limit:?}");
+            Shaped::Slow(Failure { detail: cause.clone(), cause })
         };
-        match tokio::time::timeout(limit, judging).await {
-            Ok(Ok(shaped)) => shaped,
-            Ok(Err(error)) => Shaped::Failed(Failure {
-                cause: "`when` or `transform` panicked on this event".to_owned(),
-                detail: error.to_string(),
-            }),
-            Err(_elapsed) => {
-                let cause = format!("`when` and `transform` took longer than {limit:?}");
-                Shaped::Slow(Failure { detail: cause.clone(), cause })
+        let (here, place) = match tokio::time::timeout(limit, self.judge_here(event)).await {
+            Ok(judged) => judged,
+            Err(_elapsed) => return late(),
+        };
+        let (Some(workers), Shaped::Whole) = (&self.workers, &here) else { return here };
+        let made = workers.transform(event, limit.saturating_sub(began.elapsed())).await;
+        drop(place);
+        match made {
+            Ok(body) => Shaped::Changed(Box::new(with_body(event, body))),
+            Err(Refused::Failed(failure)) => Shaped::Failed(failure),
+            Err(Refused::Slow(failure)) => Shaped::Slow(failure),
+            Err(Refused::Late) => late(),
+        }
+    }
+
+    /// What the expressions that run in this process say, and the place among `THREADS_MAX` that they had.
+    async fn judge_here(&self, event: &Event) -> (Shaped, Option<OwnedSemaphorePermit>) {
+        // Never closed.
+        let place = Arc::clone(&self.threads).acquire_owned().await.ok();
+        if self.rules.when.is_none() && self.rules.transform.is_none() {
+            return (Shaped::Whole, place);
+        }
+        let (rules, event) = (Arc::clone(&self.rules), event.clone());
+        // The place goes with the thread, so that those left running are counted.
+        match tokio::task::spawn_blocking(move || (rules.judge(&event), place)).await {
+            Ok(judged) => judged,
+            Err(error) => {
+                let (cause, detail) = (PANICKED.to_owned(), error.to_string());
+                (Shaped::Failed(Failure { cause, detail }), None)
             }
         }
     }

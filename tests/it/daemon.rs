@@ -4,6 +4,7 @@ mod brokers;
 mod delivering;
 mod dying;
 mod holding;
+mod isolating;
 mod responding;
 mod shaping;
 mod stopping;

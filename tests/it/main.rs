@@ -26,3 +26,4 @@ mod store;
 mod testing;
 mod tidy;
 mod torture;
+mod transform;

@@ -5,6 +5,7 @@
 mod idempotency;
 mod load;
 mod rows;
+mod transform;
 
 use std::time::{Duration, Instant};
 

@@ -1,0 +1,173 @@
+//! What the daemon and a worker of it say to one another: frames of a length (four bytes, big-endian) and so
+//! many bytes, which hold fields of the same form.
+//!
+//! The daemon sends the filter's text, then an event a request. The worker answers each with one frame:
+//! the version that it is of, or what the filter made of the event.
+
+use std::io;
+
+use bytes::Bytes;
+use chrono::DateTime;
+use entity::Name;
+use uuid::Uuid;
+
+use super::{EXPRESSION_BYTES_MAX, Failure, TRANSFORMED_BYTES_MAX};
+use crate::event::Event;
+use crate::received::Headers;
+
+/// The length before a frame or a field.
+pub(super) const LENGTH_BYTES: usize = 4;
+
+/// The longest request: more than any body that could be parsed in a worker's memory.
+pub(super) const REQUEST_BYTES_MAX: usize = 1 << 30;
+
+/// The longest answer: what a filter may make, or a failure's texts.
+pub(super) const ANSWER_BYTES_MAX: usize = TRANSFORMED_BYTES_MAX + EXPRESSION_BYTES_MAX;
+
+/// How an answer begins.
+const MADE: u8 = 0;
+const FAILED: u8 = 1;
+
+/// The length that a frame announces, when it is at most `most`.
+pub(super) fn length(bytes: [u8; LENGTH_BYTES], most: usize) -> io::Result<usize> {
+    usize::try_from(u32::from_be_bytes(bytes))
+        .ok()
+        .filter(|length| *length <= most)
+        .ok_or_else(|| invalid("a frame is too long"))
+}
+
+/// A frame of these bytes.
+pub(super) fn frame(content: &[&[u8]]) -> io::Result<Vec<u8>> {
+    let length = content.iter().map(|part| part.len()).sum::<usize>();
+    let announced = u32::try_from(length).map_err(|_| invalid("a frame is too long"))?;
+    let mut frame = Vec::with_capacity(LENGTH_BYTES + length);
+    frame.extend_from_slice(&announced.to_be_bytes());
+    content.iter().for_each(|part| frame.extend_from_slice(part));
+    Ok(frame)
+}
+
+/// The frame of an event.
+pub(super) fn request(event: &Event) -> io::Result<Vec<u8>> {
+    let mut facts = Vec::with_capacity(256);
+    facts.extend_from_slice(event.id.as_bytes());
+    facts.extend_from_slice(&event.received_at.timestamp().to_be_bytes());
+    facts.extend_from_slice(&event.received_at.timestamp_subsec_nanos().to_be_bytes());
+    let texts = [event.source.as_str(), &event.event_id, &event.kind].map(str::as_bytes);
+    for field in texts.into_iter().chain([event.headers.as_bytes()]) {
+        let length = u32::try_from(field.len()).map_err(|_| invalid("a field is too long"))?;
+        facts.extend_from_slice(&length.to_be_bytes());
+        facts.extend_from_slice(field);
+    }
+    let whole = facts.len() + event.body.len();
+    if whole > REQUEST_BYTES_MAX {
+        return Err(invalid("an event is too long for a worker"));
+    }
+    frame(&[&facts, &event.body])
+}
+
+/// The event of a request's content.
+pub(super) fn event(content: Vec<u8>) -> io::Result<Event> {
+    let content = Bytes::from(content);
+    let mut rest = &content[..];
+    let id = Uuid::from_bytes(array(&mut rest)?);
+    let seconds = i64::from_be_bytes(array(&mut rest)?);
+    let nanos = u32::from_be_bytes(array(&mut rest)?);
+    let source = Name::new(&text(&mut rest)?).map_err(|why| invalid(&why.to_string()))?;
+    Ok(Event {
+        id,
+        source,
+        event_id: text(&mut rest)?,
+        kind: text(&mut rest)?,
+        received_at: DateTime::from_timestamp(seconds, nanos)
+            .ok_or_else(|| invalid("a time is out of range"))?,
+        headers: Headers::from_bytes(field(&mut rest)?),
+        body: content.slice_ref(rest),
+    })
+}
+
+/// The frame of what a filter made.
+pub(super) fn answer(made: &Result<Vec<u8>, Failure>) -> io::Result<Vec<u8>> {
+    match made {
+        Ok(body) => frame(&[&[MADE], body]),
+        Err(Failure { cause, detail }) => {
+            let length = u32::try_from(cause.len()).map_err(|_| invalid("a cause is too long"))?;
+            frame(&[&[FAILED], &length.to_be_bytes(), cause.as_bytes(), detail.as_bytes()])
+        }
+    }
+}
+
+/// What the filter made, of an answer's content.
+pub(super) fn made(mut content: Vec<u8>) -> io::Result<Result<Vec<u8>, Failure>> {
+    match content.first() {
+        Some(&MADE) => {
+            content.remove(0);
+            Ok(Ok(content))
+        }
+        Some(&FAILED) => {
+            let mut rest = &content[1..];
+            let cause = text(&mut rest)?;
+            let detail = String::from_utf8_lossy(rest).into_owned();
+            Ok(Err(Failure { cause, detail }))
+        }
+        _ => Err(invalid("an answer begins with an unknown byte")),
+    }
+}
+
+fn array<const N: usize>(rest: &mut &[u8]) -> io::Result<[u8; N]> {
+    let (first, others) =
+        rest.split_first_chunk().ok_or_else(|| invalid("a frame ends too soon"))?;
+    *rest = others;
+    Ok(*first)
+}
+
+fn field<'a>(rest: &mut &'a [u8]) -> io::Result<&'a [u8]> {
+    let length = length(array(rest)?, REQUEST_BYTES_MAX)?;
+    let (first, others) =
+        rest.split_at_checked(length).ok_or_else(|| invalid("a frame ends too soon"))?;
+    *rest = others;
+    Ok(first)
+}
+
+fn text(rest: &mut &[u8]) -> io::Result<String> {
+    String::from_utf8(field(rest)?.to_vec()).map_err(|_| invalid("a text isn't UTF-8"))
+}
+
+fn invalid(why: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, why)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::handler::sample;
+
+    #[test]
+    fn an_event_survives_the_pipe_and_a_cut_one_is_refused() {
+        let mut event = sample::event(b"{\"a\": 1}");
+        event.headers.push("x-odd", b" \xff: tail ");
+        event.headers.push("x-odd", b"");
+        let frame = request(&event).expect("a frame");
+        let (head, content) = frame.split_at(LENGTH_BYTES);
+        let announced = length(head.try_into().expect("four bytes"), REQUEST_BYTES_MAX);
+        assert_eq!(announced.expect("a length"), content.len());
+        let back = super::event(content.to_vec()).expect("an event");
+        assert_eq!(format!("{back:?}"), format!("{event:?}"));
+        // What comes before the body can't be cut without notice.
+        for end in 0..content.len() - event.body.len() {
+            assert!(super::event(content[..end].to_vec()).is_err(), "{end}");
+        }
+    }
+
+    #[test]
+    fn an_answer_survives_the_pipe() {
+        let failure = Failure { cause: "because".to_owned(), detail: "of “this”".to_owned() };
+        for answered in [Ok(b"{}".to_vec()), Ok(Vec::new()), Err(failure)] {
+            let frame = answer(&answered).expect("a frame");
+            assert_eq!(made(frame[LENGTH_BYTES..].to_vec()).expect("an answer"), answered);
+        }
+        for bad in [&b""[..], b"\x07", b"\x01\0\0", b"\x01\0\0\0\x09abc"] {
+            assert!(made(bad.to_vec()).is_err(), "{bad:?}");
+        }
+        assert!(length(*b"\x40\0\0\x01", REQUEST_BYTES_MAX).is_err());
+    }
+}

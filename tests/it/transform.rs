@@ -1,0 +1,181 @@
+//! `transform` in a process of its own, by the library: the same as on a thread, and nothing that it does to
+//! its process is done to ours.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use chrono::DateTime;
+use hookonce::event::Event;
+use hookonce::handler::shape::{Isolation, Shape, ShapeSettings, Shaped};
+use hookonce::received::Headers;
+use uuid::Uuid;
+
+use crate::support::daemon::PROGRAM;
+
+/// Attempts at what may be late on a busy machine; what is final is so at the first that isn't.
+const TRIES: usize = 10;
+
+/// The cause when a filter ended its process.
+pub const ENDED: &str =
+    "`transform` ended its process on this event: it recursed too deep or took too much memory";
+
+/// Filters that no thread survives, or that take what there is, each where the body says so.
+pub const HOSTILE: [(&str, &str); 4] = [
+    ("recursion", "def f: 1 + f; f"),
+    ("memory", r#"reduce range(60) as $i ("x"; . + .) | length"#),
+    ("array", r#"[range(30)] | until(false; . + .)"#),
+    ("nesting", "reduce range(200000) as $i (0; [.]) | 1"),
+];
+
+pub fn event(body: impl Into<Bytes>) -> Event {
+    let mut headers = Headers::new();
+    headers.push("content-type", "application/json; charset=utf-8");
+    headers.push("x-twice", "1");
+    headers.push("x-twice", b"\xff2");
+    Event {
+        id: Uuid::from_u128(0x0192_0000_0000_7000_8000_0000_0000_0001),
+        source: entity::Name::new("stripe").unwrap(),
+        event_id: "evt_1".to_owned(),
+        kind: "invoice.paid".to_owned(),
+        received_at: DateTime::from_timestamp(1_764_000_000, 123_456_789).unwrap(),
+        headers,
+        body: body.into(),
+    }
+}
+
+/// The same filter on threads and in processes.
+pub fn both(transform: &str) -> [Shape; 2] {
+    let settings = ShapeSettings { when: None, transform: Some(transform.to_owned()) };
+    let on_threads = Shape::new(&settings).unwrap().unwrap();
+    let isolation = Isolation::by(PROGRAM).in_time_zone(std::env::var_os("TZ"));
+    let apart = on_threads.isolated(&isolation);
+    [on_threads, apart]
+}
+
+/// Again while it is late, as a delivery would be.
+async fn settled(shape: &Shape, event: &Event) -> Shaped {
+    let mut shaped = shape.apply(event).await;
+    for _ in 1..TRIES {
+        if !matches!(shaped, Shaped::Slow(_)) {
+            break;
+        }
+        shaped = shape.apply(event).await;
+    }
+    shaped
+}
+
+fn body(shaped: &Shaped) -> &[u8] {
+    match shaped {
+        Shaped::Changed(event) => &event.body,
+        other => panic!("{other:?}"),
+    }
+}
+
+#[tokio::test]
+async fn a_process_gives_what_a_thread_gives_byte_for_byte() {
+    let json = r#"{"amount": 1250, "text": "s3cret", "items": [{"n": 2}, {"n": 1}], "é": "\u0000",
+        "big": 123456789012345678901234567890.10, "exp": 1E400}"#;
+    for filter in [
+        ".",
+        "{amount, n: .items[0].n}",
+        ".big, .big | tojson",
+        ".exp",
+        ".[\"é\"]",
+        "$event",
+        "$headers",
+        "$event.received_at + $headers[\"x-twice\"]",
+        "now | type",
+        "0 | todate",
+        "0 | strflocaltime(\"%H:%M %Z\")",
+        "empty",
+        ".items[]",
+        "nan",
+        ".text.x",
+        ".text | error",
+        "{a: .text} | error",
+        ".text + 1",
+        ".text | fromjson",
+        "[range(200000)] | length",
+        "[range(200000)]",
+        "\"x\" * 1048574",
+        "\"x\" * 1048575",
+    ] {
+        let [thread, process] = both(filter);
+        for text in [json, "{\"amount\":", "NaN", "", "3", "[1,2]"] {
+            let event = event(text.to_owned());
+            let want = settled(&thread, &event).await;
+            let got = settled(&process, &event).await;
+            assert_eq!(format!("{got:?}"), format!("{want:?}"), "{filter} of {text:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_large_event_goes_through_and_comes_back() {
+    let [thread, process] = both("{size: (.text | length), same: .text}");
+    for size in [0, 1, 65_535, 65_536, 1_000_000] {
+        let event = event(format!("{{\"text\": \"{}\"}}", "y".repeat(size)));
+        let (want, got) = (settled(&thread, &event).await, settled(&process, &event).await);
+        assert!(body(&got) == body(&want), "{size}");
+    }
+    let [_, length] = both(".text | length");
+    let large = event(format!("{{\"text\": \"{}\"}}", "y".repeat(8 << 20)));
+    assert_eq!(body(&settled(&length, &large).await), b"8388608");
+}
+
+#[tokio::test]
+async fn what_no_thread_survives_fails_alone_and_the_next_event_is_made() {
+    for (name, filter) in HOSTILE {
+        let [_, shape] = both(&format!("if .poison then ({filter}) else .id end"));
+        // Cold first, then by a process that has served before.
+        for round in 0..2 {
+            let Shaped::Failed(failure) = settled(&shape, &event("{\"poison\": true}")).await
+            else {
+                panic!("{name} did not fail in round {round}");
+            };
+            assert_eq!(failure.cause, ENDED, "{name}");
+            let next = settled(&shape, &event(format!("{{\"id\": {round}}}"))).await;
+            assert_eq!(body(&next), round.to_string().as_bytes(), "{name}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn what_never_ends_gives_its_place_back() {
+    let [_, shape] = both("def f: f; if .poison then f else .id end");
+    // More than there are places, all at once and one round after the other.
+    for _ in 0..2 {
+        let poison = event("{\"poison\": true}");
+        let late = futures::future::join_all((0..4).map(|_| shape.apply(&poison))).await;
+        for shaped in late {
+            let Shaped::Slow(failure) = shaped else { panic!("{shaped:?}") };
+            assert_eq!(failure.cause, "`when` and `transform` took longer than 2s");
+        }
+    }
+    assert_eq!(body(&settled(&shape, &event("{\"id\": 7}")).await), b"7");
+}
+
+#[tokio::test]
+async fn who_gives_up_leaves_no_answer_behind_for_the_next() {
+    let [_, shape] = both("if .slow then (last(range(3000000)) | \"slow\") else \"quick\" end");
+    let quick = event("{}");
+    assert_eq!(body(&settled(&shape, &quick).await), b"\"quick\"");
+    for wait in [0, 1, 20] {
+        let slow = event("{\"slow\": true}");
+        let asked = tokio::time::timeout(Duration::from_millis(wait), shape.apply(&slow));
+        assert!(asked.await.is_err(), "it was given up");
+        assert_eq!(body(&settled(&shape, &quick).await), b"\"quick\"");
+    }
+}
+
+#[tokio::test]
+async fn a_program_that_is_none_of_ours_is_an_error_that_comes_again() {
+    let settings = ShapeSettings { when: None, transform: Some(".".to_owned()) };
+    let shape = Shape::new(&settings).unwrap().unwrap();
+    for program in ["/nowhere/hookonce", "/bin/true", "/bin/echo"] {
+        let shaped = shape.isolated(&Isolation::by(program)).apply(&event("{}")).await;
+        let Shaped::Slow(failure) = shaped else { panic!("{program}: {shaped:?}") };
+        let want = "`transform` could not be run in a process of its own: ";
+        assert!(failure.cause.starts_with(want), "{program}: {failure:?}");
+    }
+}
