@@ -245,6 +245,23 @@ fn plain(cause: impl Into<String>) -> Failure {
     Failure { detail: cause.clone(), cause }
 }
 
+/// The stack of a parser: some 16 KiB for each byte of the longest expression, of which the system gives what
+/// is used. Both parsers recurse, and an expression that is nested without sense is a fault, not our end.
+const PARSER_STACK_BYTES: usize = 256 * 1024 * 1024;
+
+/// Compiles on a thread with [`PARSER_STACK_BYTES`].
+fn compiled<T: Send>(compile: impl FnOnce() -> Result<T, String> + Send) -> Result<T, String> {
+    let thread = std::thread::Builder::new().stack_size(PARSER_STACK_BYTES);
+    std::thread::scope(|scope| {
+        let compiling = thread
+            .spawn_scoped(scope, compile)
+            .map_err(|why| format!("can't be compiled, because no thread can be started: {why}"))?;
+        compiling
+            .join()
+            .unwrap_or_else(|_| Err("can't be compiled: its parser panicked".to_owned()))
+    })
+}
+
 /// Refuses an expression that is empty or too long to be parsed in little memory.
 fn sane(text: &str) -> Result<(), String> {
     if text.trim().is_empty() {

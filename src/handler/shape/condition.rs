@@ -8,7 +8,7 @@ use cel::objects::{Key, Map};
 use cel::{Context, Env, ExecutionError, Program, Value};
 use chrono::SecondsFormat;
 
-use super::{Failure, json, plain, sane};
+use super::{Failure, compiled, json, plain, sane};
 use crate::event::Event;
 
 /// What an expression may name.
@@ -17,6 +17,10 @@ const VARIABLES: [&str; 3] = ["event", "headers", "body"];
 /// Types, which are values in CEL: `type(body.x) == int`.
 const TYPES: [&str; 10] =
     ["bool", "bytes", "double", "dyn", "int", "list", "map", "null_type", "string", "uint"];
+
+/// How deep an expression may be nested. Evaluating takes more than 20 KiB of stack for a level in a debug
+/// build, and a thread of the runtime has 2 MiB.
+const DEPTH_MAX: usize = 50;
 
 /// What can be called, beside operators and macros.
 const FUNCTIONS: [&str; 15] = [
@@ -49,6 +53,10 @@ impl Condition {
     /// Compiles; the fault says what is wrong, and where in the expression.
     pub(super) fn new(text: &str) -> Result<Self, String> {
         sane(text)?;
+        compiled(|| Self::compile(text))
+    }
+
+    fn compile(text: &str) -> Result<Self, String> {
         let env = Arc::new(Env::stdlib().with_optional_support(false));
         let program = env.compile(text).map_err(|errors| match errors.errors.first() {
             Some(first) => {
@@ -56,7 +64,7 @@ impl Condition {
             }
             None => "is not CEL".to_owned(),
         })?;
-        let mut names = Names { scope: Vec::new(), fault: None, reads_body: false };
+        let mut names = Names { scope: Vec::new(), depth: 0, fault: None, reads_body: false };
         names.of(program.expression());
         let Names { fault, reads_body, .. } = names;
         match fault {
@@ -119,12 +127,25 @@ fn detail(error: &ExecutionError) -> String {
 /// Walks an expression for names that would fail on every event.
 struct Names {
     scope: Vec<String>,
+    depth: usize,
     fault: Option<String>,
     reads_body: bool,
 }
 
 impl Names {
     fn of(&mut self, node: &IdedExpr) {
+        self.depth += 1;
+        if self.depth > DEPTH_MAX {
+            self.note(format!(
+                "is nested deeper than {DEPTH_MAX}: a chain of operators counts each"
+            ));
+        } else {
+            self.inside(node);
+        }
+        self.depth -= 1;
+    }
+
+    fn inside(&mut self, node: &IdedExpr) {
         match &node.expr {
             Expr::Ident(name) => self.variable(name),
             Expr::Select(select) => self.of(&select.operand),

@@ -1,5 +1,9 @@
 //! JSON from outside, before a recursive reader gets it.
 
+use std::fmt;
+
+use serde::de::{Deserialize, Deserializer, MapAccess, SeqAccess, Visitor};
+
 /// How deep arrays and objects may be nested; every reader that we use takes so much of a thread's stack
 /// at most.
 pub(super) const DEPTH_MAX: usize = 127;
@@ -28,12 +32,64 @@ pub(super) fn is_shallow(bytes: &[u8]) -> bool {
 
 /// Parses a body strictly; the error says why without quoting it.
 pub(super) fn parse(body: &[u8]) -> Result<serde_json::Value, String> {
+    read(body)
+}
+
+/// Fails as [`parse`] does, and builds nothing: a body of many small objects takes a hundred times its size.
+pub(super) fn check(body: &[u8]) -> Result<(), String> {
+    read(body).map(|Checked| ())
+}
+
+fn read<'b, T: Deserialize<'b>>(body: &'b [u8]) -> Result<T, String> {
     if !is_shallow(body) {
         return Err(format!("the event's body is nested deeper than {DEPTH_MAX}"));
     }
     serde_json::from_slice(body).map_err(|error| {
         format!("the event's body isn't JSON (line {}, column {})", error.line(), error.column())
     })
+}
+
+/// Any JSON, read as strictly as what is kept: texts that are UTF-8, numbers within their range.
+struct Checked;
+
+impl<'de> Deserialize<'de> for Checked {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        deserializer.deserialize_any(Self)
+    }
+}
+
+impl<'de> Visitor<'de> for Checked {
+    type Value = Self;
+
+    fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("any valid JSON value")
+    }
+    fn visit_unit<E>(self) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_bool<E>(self, _: bool) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_i64<E>(self, _: i64) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_u64<E>(self, _: u64) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_f64<E>(self, _: f64) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_str<E>(self, _: &str) -> Result<Self, E> {
+        Ok(self)
+    }
+    fn visit_seq<A: SeqAccess<'de>>(self, mut items: A) -> Result<Self, A::Error> {
+        while items.next_element::<Self>()?.is_some() {}
+        Ok(self)
+    }
+    fn visit_map<A: MapAccess<'de>>(self, mut entries: A) -> Result<Self, A::Error> {
+        while entries.next_entry::<Self, Self>()?.is_some() {}
+        Ok(self)
+    }
 }
 
 #[cfg(test)]
@@ -53,5 +109,30 @@ mod tests {
             parse(b"{\"a\": nope}").unwrap_err(),
             "the event's body isn't JSON (line 1, column 8)"
         );
+    }
+
+    #[test]
+    fn what_is_only_checked_fails_as_what_is_kept() {
+        for body in [
+            &b"{\"a\": [1, -2, 3.5, true, null, \"x\", {}, []], \"a\": 2}"[..],
+            b"1e400",
+            b"123456789012345678901234567890",
+            b"\"\\ud800\"",
+            b"\"\xff\"",
+            b"{\"\xff\": 1}",
+            b"{\"a\": NaN}",
+            b"{a: 1}",
+            b"{1: 1}",
+            b"[1,]",
+            b"[1] 2",
+            b"",
+            b" ",
+            b"01",
+            b"\"\n\"",
+        ] {
+            assert_eq!(check(body), parse(body).map(|_| ()), "{}", String::from_utf8_lossy(body));
+        }
+        assert!(check(&[b"[".repeat(DEPTH_MAX), b"]".repeat(DEPTH_MAX)].concat()).is_ok());
+        assert!(check(&b"[".repeat(DEPTH_MAX + 1)).is_err());
     }
 }

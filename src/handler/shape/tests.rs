@@ -177,6 +177,70 @@ fn nothing_that_is_nested_deeply_reaches_a_reader() {
     assert!(failure.cause.contains("raised an error"), "{failure:?}");
 }
 
+/// A parser that ran out of stack would end the process here.
+#[tokio::test]
+async fn no_expression_is_too_deep_to_be_compiled_or_refused() {
+    let deep = |text: &str, n: usize| text.repeat(n);
+    for text in [
+        format!("{}.{}", deep("(", 8_000), deep(")", 8_000)),
+        format!("{}.{}", deep("[", 8_000), deep("]", 8_000)),
+        format!("{}1", deep("-", 16_000)),
+        format!("{}1", deep("1+", 8_000)),
+        format!("{}.", deep(".|", 8_000)),
+        format!("{}.", deep("try ", 4_000)),
+        format!("{}.{}", deep("def f:", 1_900), deep(";f", 1_900)),
+        format!("{}.{}", deep("\"\\(", 3_000), deep(")\"", 3_000)),
+    ] {
+        // Whether it is taken is the parser's affair.
+        drop(shape(None, Some(&text)));
+    }
+    for text in [
+        format!("{}true{}", deep("(", 8_000), deep(")", 8_000)),
+        format!("{}true", deep("!", 16_000)),
+        format!("body{}", deep(".a", 8_000)),
+        format!("body{}", deep("[0]", 5_000)),
+        format!("{}1==1", deep("1+", 8_000)),
+    ] {
+        drop(shape(Some(&text), None));
+    }
+}
+
+/// An expression that ran out of stack would end the process here.
+#[tokio::test]
+async fn the_deepest_condition_that_is_taken_can_be_evaluated() {
+    let nested = |before: &str, inside: &str, after: &str, n: usize| {
+        format!("{}{inside}{}", before.repeat(n), after.repeat(n))
+    };
+    for (before, inside, after) in [
+        ("1 + ", "1 > 0", ""),
+        ("!(true && ", "true", ")"),
+        ("(1 - ", "1", ") * 1"),
+        ("[1].all(a, ", "true", ")"),
+        ("[1].exists_one(a, ", "true", ")"),
+        ("size([1].map(a, ", "1", ")) == 1 ? 1 : 2"),
+        ("[", "1", "]"),
+        ("{'a': ", "1", "}"),
+        ("", "1", " + 1"),
+        ("true ? false : ", "true", ""),
+    ] {
+        let mut deepest = None;
+        let refused =
+            (1..200).find_map(|n| match shape(Some(&nested(before, inside, after, n)), None) {
+                Ok(taken) => {
+                    deepest = Some(taken);
+                    None
+                }
+                Err(faults) => Some(faults),
+            });
+        let faults = refused.expect("there is an end");
+        let why = &faults[0].why;
+        assert!(why.contains("nested deeper than 50") || why.contains("not CEL"), "{faults:?}");
+        let Some(deepest) = deepest else { continue };
+        let shaped = deepest.apply(&sample::event(b"{}")).await;
+        assert!(!matches!(shaped, Shaped::Changed(_)), "{before}: {shaped:?}");
+    }
+}
+
 #[tokio::test]
 async fn what_never_ends_is_left_behind_in_time() {
     // The runtime of a test waits for its threads, so this one does end, far later than it may.

@@ -8,7 +8,7 @@ use jaq_core::native::{Fun, bome, run, v};
 use jaq_core::{Compiler, Ctx, Filter, Vars, load, unwrap_valr};
 use jaq_json::{Val, read, write};
 
-use super::{Failure, TRANSFORMED_BYTES_MAX, json, plain, sane};
+use super::{Failure, TRANSFORMED_BYTES_MAX, compiled, json, plain, sane};
 use crate::event::Event;
 
 type Data = JustLut<Val>;
@@ -38,6 +38,10 @@ impl Transform {
     /// Compiles; the fault says what is wrong, and where in the filter.
     pub(super) fn new(text: &str) -> Result<Self, String> {
         sane(text)?;
+        compiled(|| Self::compile(text))
+    }
+
+    fn compile(text: &str) -> Result<Self, String> {
         let kept = |def: &load::parse::Def<&'static str>| !TAKEN_OUT.contains(&def.name);
         let defs = jaq_core::defs().chain(jaq_std::defs()).chain(jaq_json::defs()).filter(kept);
         let arena = Arena::default();
@@ -63,7 +67,7 @@ impl Transform {
     /// The one value that the filter makes of the event's body, as JSON.
     pub(super) fn run(&self, event: &Event) -> Result<Vec<u8>, Failure> {
         // Strictly first: jaq reads more than JSON. Then by jaq, which keeps numbers as they are written.
-        json::parse(&event.body).map_err(|why| plain(format!("`transform`: {why}")))?;
+        json::check(&event.body).map_err(|why| plain(format!("`transform`: {why}")))?;
         let body = read::parse_single(&event.body)
             .map_err(|_| plain("`transform`: the event's body isn't JSON"))?;
         let variables = Vars::new([facts(event), headers(event)]);

@@ -1,7 +1,7 @@
 //! The process in which filters run: what an event makes of one ends here, and takes nothing else along.
 //!
-//! It knows a filter and one event after the other, and nothing of the daemon: its environment is empty,
-//! it opens no database and no connection. What it may take is limited before it reads its first event.
+//! It knows a filter and one event after the other, and nothing of the daemon: of its variables none but
+//! `TZ`, and it opens no database and no connection. What it may take is limited before it reads its first event.
 
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
@@ -16,8 +16,8 @@ use super::{EXPRESSION_BYTES_MAX, PANICKED, plain};
 /// its language.
 pub const ARGUMENT: &str = "shape-worker";
 
-/// How much address space it may take beside what it has when it starts. A dense body of 8 MiB, the default
-/// limit, takes some 400 MiB at the worst while it is parsed.
+/// How much address space it may take beside what it has when it starts. A body of 8 MiB, the default limit,
+/// takes 440 MB at the worst, which is a million objects of one number.
 const MEMORY_BYTES: u64 = 512 * 1024 * 1024;
 
 /// The stack on which filters run: four times that of a thread of the daemon, so that no filter that works

@@ -10,8 +10,11 @@ use crate::transform::{ENDED, HOSTILE};
 const SETTLED: &str = "SELECT e.event_id || ' ' || d.state || ' ' || coalesce(d.cause, '-')
     FROM delivery d JOIN event e ON e.id = d.event_id ORDER BY e.event_id";
 
+/// Tries enough for what is late because the machine is busy.
+const MANY: u32 = 30;
+
 /// A handler whose filter does to itself what the event's type names.
-fn hostile(db: &TestDatabase, endpoint: &Endpoint) -> DaemonPlan {
+fn hostile(db: &TestDatabase, endpoint: &Endpoint, tries: u32) -> DaemonPlan {
     let mut filter = "def spin: spin; ".to_owned();
     for (kind, what) in HOSTILE {
         filter += &format!("if $event.type == \"{kind}\" then ({what}) else ");
@@ -19,7 +22,7 @@ fn hostile(db: &TestDatabase, endpoint: &Endpoint) -> DaemonPlan {
     filter += "if $event.type == \"endless\" then spin else {id: $event.id} end";
     filter += &" end".repeat(HOSTILE.len());
     // A process that is late on a busy machine is asked again, so that only what is final ends a delivery.
-    let retry = "retry = { attempts = 5, backoff = [\"10ms\"] }";
+    let retry = format!("retry = {{ attempts = {tries}, backoff = [\"10ms\"] }}");
     billing(db, endpoint, &format!("transform = '''{filter}'''\n{retry}"))
 }
 
@@ -38,7 +41,7 @@ async fn send(daemon: &Daemon, id: &str, kind: &str) {
 
 both_databases!(no_event_ends_the_daemon_through_a_filter, |db| async move {
     let endpoint = Endpoint::start().await;
-    let daemon = hostile(&db, &endpoint).start().await;
+    let daemon = hostile(&db, &endpoint, MANY).start().await;
     for (kind, _) in HOSTILE {
         send(&daemon, &format!("evt_{kind}"), kind).await;
         send(&daemon, &format!("evt_{kind}_then"), "flat").await;
@@ -63,14 +66,14 @@ both_databases!(no_event_ends_the_daemon_through_a_filter, |db| async move {
 
 both_databases!(filters_that_never_end_keep_no_place, |db| async move {
     let endpoint = Endpoint::start().await;
-    let daemon = hostile(&db, &endpoint).start().await;
+    let daemon = hostile(&db, &endpoint, 3).start().await;
     // More than a handler has places.
     for n in 0..5 {
         send(&daemon, &format!("evt_{n}"), "endless").await;
     }
+    wait_until_settled(&db, PATIENCE * 2).await;
     send(&daemon, "evt_then", "flat").await;
     endpoint.wait_for_calls(1, PATIENCE).await;
-    wait_until_settled(&db, PATIENCE * 2).await;
     for settled in db.texts(SETTLED).await.iter().take(5) {
         assert!(settled.contains(" dead "), "{settled}");
         assert!(settled.contains("`when` and `transform` took longer than"), "{settled}");
@@ -84,7 +87,7 @@ both_databases!(filters_that_never_end_keep_no_place, |db| async move {
 
 both_databases!(a_process_that_is_killed_while_idle_costs_no_try, |db| async move {
     let endpoint = Endpoint::start().await;
-    let daemon = hostile(&db, &endpoint).start().await;
+    let daemon = hostile(&db, &endpoint, MANY).start().await;
     let mut before = Vec::new();
     for n in 1..=3 {
         send(&daemon, &format!("evt_{n}"), "flat").await;
@@ -104,7 +107,7 @@ both_databases!(a_process_that_is_killed_while_idle_costs_no_try, |db| async mov
 
 both_databases!(no_process_outlives_its_daemon, |db| async move {
     let endpoint = Endpoint::start().await;
-    let mut daemon = hostile(&db, &endpoint).start().await;
+    let mut daemon = hostile(&db, &endpoint, MANY).start().await;
     send(&daemon, "evt_1", "flat").await;
     endpoint.wait_for_calls(1, PATIENCE).await;
     send(&daemon, "evt_2", "endless").await;
@@ -123,7 +126,7 @@ both_databases!(no_process_outlives_its_daemon, |db| async move {
 
 both_databases!(a_filter_sees_no_secret_and_is_limited, |db| async move {
     let endpoint = Endpoint::start().await;
-    let plan = hostile(&db, &endpoint).environment("STRIPE_SECRET", "whsec_s3cret");
+    let plan = hostile(&db, &endpoint, MANY).environment("STRIPE_SECRET", "whsec_s3cret");
     let daemon = plan.start().await;
     send(&daemon, "evt_1", "flat").await;
     endpoint.wait_for_calls(1, PATIENCE).await;
@@ -153,7 +156,7 @@ both_databases!(a_filter_sees_no_secret_and_is_limited, |db| async move {
 
 both_databases!(a_filter_that_is_only_tried_is_apart_as_well, |db| async move {
     let endpoint = Endpoint::start().await;
-    let mut daemon = hostile(&db, &endpoint).start().await;
+    let mut daemon = hostile(&db, &endpoint, MANY).start().await;
     send(&daemon, "evt_1", "recursion").await;
     wait_until_settled(&db, PATIENCE).await;
     let words = ["handler", "test", "billing", "--event", "evt_1"];
