@@ -13,7 +13,7 @@ use super::{Failure, Global, Output};
 use crate::config::did_you_mean;
 use crate::received::{Headers, Received};
 use crate::secret::Secret;
-use crate::source::{Examined, Source, SourceSettings, catalog};
+use crate::source::{Examined, Source, SourceSettings, Sources, catalog};
 
 /// A longer head is no head.
 const HEAD_MAX: u64 = 1024 * 1024;
@@ -87,7 +87,7 @@ pub(super) fn run(args: &Args, global: &Global, output: &Output) -> Result<(), F
             received.body.len()
         )));
     }
-    let report = report(&name, source.examine(&spec, received, now));
+    let report = report(&name, source.examine(&spec, received, now, &others(global)));
     output.one(&report, text)?;
     match report.cause {
         None => Ok(()),
@@ -96,6 +96,13 @@ pub(super) fn run(args: &Args, global: &Global, output: &Output) -> Result<(), F
             report.code.unwrap_or_default()
         ))),
     }
+}
+
+/// The config's sources, when there is a config: the request may be meant for another one.
+fn others(global: &Global) -> Sources {
+    let config = global.load().ok().map(|loaded| loaded.config);
+    let settings = config.into_iter().flat_map(|config| config.sources);
+    Sources::new(settings.filter_map(|settings| Source::compile(settings).ok()))
 }
 
 fn report(name: &Name, examined: Examined) -> Report {

@@ -338,7 +338,8 @@ impl Visit<'_> {
             received: *received,
         };
         if self.whole && DIAGNOSED.iter().any(|code| code.as_str() == problem.code) {
-            self.state.keeper.keep_diagnosed(rejection, Arc::clone(self.source));
+            let sources = Arc::clone(&self.state.sources);
+            self.state.keeper.keep_diagnosed(rejection, Arc::clone(self.source), sources);
         } else {
             self.state.keeper.keep(rejection);
         }

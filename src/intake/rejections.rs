@@ -12,7 +12,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use crate::metric::Metrics;
-use crate::source::Source;
+use crate::source::{Source, Sources};
 use crate::store::rejection::RING_BYTES_MAX;
 use crate::store::{NewRejection, Store};
 use crate::verify::Effort;
@@ -51,8 +51,15 @@ pub struct RejectionKeeper {
 struct Kept {
     rejection: NewRejection,
     /// Who can say why; `None` when the refusal says it all.
-    source: Option<Arc<Source>>,
+    source: Option<Refusing>,
     _bytes: OwnedSemaphorePermit,
+}
+
+/// The source that refused a request, and those that it may have been meant for.
+#[derive(Debug)]
+struct Refusing {
+    source: Arc<Source>,
+    all: Arc<Sources>,
 }
 
 impl RejectionKeeper {
@@ -79,19 +86,19 @@ impl RejectionKeeper {
         self.take(rejection, None);
     }
 
-    /// As [`RejectionKeeper::keep`]; `source` is asked why it refused the request, later, on another
-    /// thread, and a few times a second only. What it says is kept behind the detail.
-    pub fn keep_diagnosed(&self, rejection: NewRejection, source: Arc<Source>) {
-        self.take(rejection, Some(source));
+    /// As [`RejectionKeeper::keep`]; `source`, one of `all`, is asked why it refused the request, later, on
+    /// another thread, and a few times a second only. What it says is kept behind the detail.
+    pub fn keep_diagnosed(&self, rejection: NewRejection, source: Arc<Source>, all: Arc<Sources>) {
+        self.take(rejection, Some(Refusing { source, all }));
     }
 
-    fn take(&self, rejection: NewRejection, source: Option<Arc<Source>>) {
+    fn take(&self, rejection: NewRejection, source: Option<Refusing>) {
         if self.try_keep(rejection, source).is_none() {
             self.metrics.rejection_dropped();
         }
     }
 
-    fn try_keep(&self, rejection: NewRejection, source: Option<Arc<Source>>) -> Option<()> {
+    fn try_keep(&self, rejection: NewRejection, source: Option<Refusing>) -> Option<()> {
         self.rate.check().ok()?;
         let size = u32::try_from(rejection.size()).ok()?;
         let bytes = Arc::clone(&self.bytes).try_acquire_many_owned(size).ok()?;
@@ -134,7 +141,7 @@ impl Doctor {
     }
 
     /// The rejection with its diagnosis, when there is time for one.
-    async fn see(&self, rejection: NewRejection, source: Arc<Source>) -> NewRejection {
+    async fn see(&self, rejection: NewRejection, refusing: Refusing) -> NewRejection {
         if rejection.received.body.len() > DIAGNOSED_BYTES_MAX {
             return rejection;
         }
@@ -143,7 +150,8 @@ impl Doctor {
         }
         let received = rejection.received.clone();
         let looked = tokio::task::spawn_blocking(move || {
-            source.diagnose(&received, received.arrived_at, Effort::MODEST)
+            let Refusing { source, all } = refusing;
+            all.diagnose(&source, &received, received.arrived_at, Effort::MODEST)
         });
         match looked.await {
             Ok(Some(diagnosis)) => {

@@ -8,11 +8,15 @@ use super::capture::Capture;
 use super::compile::scheme_with;
 use super::preset::Preset;
 use super::spec::SchemeSpec;
-use super::{Source, catalog};
+use super::{Source, Sources, catalog};
 use crate::received::Received;
 use crate::secret::Secret;
 use crate::verify::diagnose::{Surroundings, diagnose};
-use crate::verify::{Cause, Code, Diagnosis, Effort};
+use crate::verify::scheme::Scheme;
+use crate::verify::{Cause, Code, Diagnosis, Effort, Step};
+
+/// Other sources that are asked whether a request is theirs.
+const SOURCES_MAX: usize = 64;
 
 /// What other readings of a request are tried with.
 #[derive(Debug)]
@@ -28,6 +32,30 @@ const PROVIDERS_MAX: usize = 12;
 
 /// Headers that say nothing about who sends.
 const COMMON: [&str; 4] = ["authorization", "signature", "x-signature", "x-webhook-signature"];
+
+impl Sources {
+    /// As [`Source::diagnose`] of `source`; and where nothing makes the request fit, whether it is one to
+    /// another of these: sent to the wrong path, or signed with the secret of another environment.
+    #[must_use]
+    pub fn diagnose(
+        &self,
+        source: &Source,
+        received: &Received,
+        now: DateTime<Utc>,
+        effort: Effort,
+    ) -> Option<Diagnosis> {
+        let diagnosis = source.diagnose(received, now, effort)?;
+        let unfit = matches!(diagnosis.step(), Step::Signature | Step::Content | Step::Match);
+        if diagnosis.proven || !unfit {
+            return Some(diagnosis);
+        }
+        let affordable = effort.bytes / received.body.len().max(1);
+        let others = self.iter().filter(|other| other.name() != source.name());
+        let mut others = others.take(affordable.min(SOURCES_MAX));
+        let theirs = others.find(|other| proves(&other.scheme, received, now));
+        Some(theirs.map_or(diagnosis, |theirs| of_another(theirs)))
+    }
+}
 
 impl Source {
     /// Why it refuses `received` as of `now`; `None` when it doesn't.
@@ -135,13 +163,27 @@ impl Source {
         let Some(scheme) = scheme_with(spec, &self.clues, self.public_url.as_deref()) else {
             return false;
         };
-        match scheme.verify(received, now) {
-            Ok(_) => !scheme.is_unsigned(),
-            Err(rejection) => {
-                matches!(rejection.code, Code::TimestampStale | Code::TimestampFuture)
-            }
+        proves(&scheme, received, now)
+    }
+}
+
+/// Whether a request proves itself by this scheme, be it old or not.
+fn proves(scheme: &Scheme, received: &Received, now: DateTime<Utc>) -> bool {
+    match scheme.verify(received, now) {
+        Ok(_) => !scheme.is_unsigned(),
+        Err(rejection) => {
+            matches!(rejection.code, Code::TimestampStale | Code::TimestampFuture)
         }
     }
+}
+
+fn of_another(source: &Source) -> Diagnosis {
+    let sentence = format!(
+        "it fits as a request to source `{0}`, by that one's secret: is it sent to the wrong path ({1} is the right one), or does this endpoint sign with the secret of another environment?",
+        source.name(),
+        source.path()
+    );
+    Diagnosis { proven: true, ..Diagnosis::new(Cause::OtherSource, sentence) }
 }
 
 /// Their names, as far as a sentence can hold them: several providers sign alike.

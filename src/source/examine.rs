@@ -3,7 +3,7 @@
 use chrono::{DateTime, Utc};
 
 use super::spec::{SchemeSpec, SourceSpec};
-use super::{Admitted, Source};
+use super::{Admitted, Source, Sources};
 use crate::received::Received;
 use crate::verify::diagnose::{Cause, Diagnosis, Step};
 use crate::verify::{Effort, Verified};
@@ -23,10 +23,16 @@ pub struct Examined {
 
 impl Source {
     /// Judges a request as of `now` and says what was seen on the way. `spec` is what the source was
-    /// compiled from. No value of a secret is in it.
+    /// compiled from; `others` are those that the request may be meant for. No value of a secret is in it.
     #[must_use]
-    pub fn examine(&self, spec: &SourceSpec, received: Received, now: DateTime<Utc>) -> Examined {
-        let diagnosis = self.diagnose(&received, now, Effort::PATIENT);
+    pub fn examine(
+        &self,
+        spec: &SourceSpec,
+        received: Received,
+        now: DateTime<Utc>,
+        others: &Sources,
+    ) -> Examined {
+        let diagnosis = others.diagnose(self, &received, now, Effort::PATIENT);
         let mut seen = vec![(Step::Request, request(&received))];
         let schemes = spec.verify.iter().flat_map(leaves).collect::<Vec<_>>();
         seen.push((Step::Signature, joined(schemes.iter().map(|scheme| place(scheme)))));

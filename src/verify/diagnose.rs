@@ -15,6 +15,7 @@ use crate::received::Received;
 mod address;
 mod body;
 mod cause;
+mod charset;
 mod content;
 mod fresh;
 mod head;

@@ -8,6 +8,7 @@ use super::*;
 use crate::verify::Step;
 use crate::verify::encoding::Encoding;
 
+mod invented;
 mod jwt;
 mod rows;
 
@@ -19,6 +20,8 @@ struct Row {
     signs: (&'static str, Vec<String>),
     body: Vec<u8>,
     target: &'static str,
+    /// Headers that are there before it is signed.
+    prepared: Vec<(&'static str, &'static str)>,
     broken: fn(&mut Received),
     now: i64,
 }
@@ -67,6 +70,7 @@ fn row(cause: Cause, spec: &'static str, body: &[u8], broken: fn(&mut Received))
         signs: (spec, secrets()),
         body: body.to_vec(),
         target: "/in/partner",
+        prepared: Vec::new(),
         broken,
         now: NOW,
     }
@@ -89,7 +93,7 @@ fn source((text, secrets): &(&str, Vec<String>), url: &str) -> Source {
 
 /// The request as it arrives.
 fn arrived(row: &Row, url: &str) -> Received {
-    let mut unsigned = request(&[], &row.body);
+    let mut unsigned = request(&row.prepared, &row.body);
     row.target.clone_into(&mut unsigned.target);
     let signer = source(&row.signs, url);
     let mut received = signer.sign(unsigned, at(NOW), 0).expect("signed");
@@ -172,6 +176,7 @@ fn every_broken_request_is_told_its_cause() {
     let mut faults = Vec::new();
     let mut rows = rows::rows();
     rows.extend(jwt::rows());
+    rows.extend(invented::rows());
     for row in &rows {
         check(row, REGISTERED, &mut faults);
     }
@@ -260,6 +265,31 @@ fn every_member_is_looked_at_and_the_one_that_came_furthest_wins() {
     let all = source(&(&both.replace("any", "all"), vec![KEY.to_owned()]), REGISTERED);
     let found = all.diagnose(&signed, at(NOW), Effort::MODEST).expect("a diagnosis");
     assert_eq!(found.cause, Cause::SignatureHeader, "{found}");
+}
+
+#[test]
+fn a_request_to_another_source_is_recognised() {
+    let other = "0123456789-of-the-other-environment";
+    let named = |name: &str, secret: &str| {
+        let mut settings = settings(spec(PLAIN), &[secret]);
+        settings.name = entity::Name::new(name).expect("a name");
+        Source::compile(settings).expect("compiles")
+    };
+    let all = Sources::new([named("live", KEY), named("test", other)]);
+    let (live, test) = (all.named("live").expect("it"), all.named("test").expect("it"));
+    let signed = test.sign(request(&[], JSON), at(NOW), 0).expect("signed");
+    let found = all.diagnose(live, &signed, at(NOW), Effort::MODEST).expect("a diagnosis");
+    assert_eq!((found.cause, found.proven), (Cause::OtherSource, true), "{found}");
+    assert!(found.sentence.contains("`test`") && !found.sentence.contains(other), "{found}");
+    assert_eq!(all.diagnose(test, &signed, at(NOW), Effort::MODEST), None);
+    // What is wrong with it here is said first.
+    let mut own = live.sign(request(&[], JSON), at(NOW), 0).expect("signed");
+    body(&mut own, |text| format!("{text}\n"));
+    let found = all.diagnose(live, &own, at(NOW), Effort::MODEST).expect("a diagnosis");
+    assert_eq!(found.cause, Cause::BodyNewlineAdded, "{found}");
+    let nobodys = named("x", "a-secret-that-nobody-has").sign(request(&[], JSON), at(NOW), 0);
+    let found = all.diagnose(live, &nobodys.expect("signed"), at(NOW), Effort::MODEST);
+    assert_eq!(found.expect("a diagnosis").cause, Cause::SecretWrong);
 }
 
 /// However long the body is and however many secrets there are, the work ends.

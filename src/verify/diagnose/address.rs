@@ -181,6 +181,8 @@ pub(super) fn targets(received: &Received) -> Vec<Other> {
     }
     let decoded = percent_encoding::percent_decode_str(query).decode_utf8_lossy();
     found.push((cause, format!("{path}?{decoded}"), "with the query decoded"));
+    let again = query.replace('%', "%25");
+    found.push((cause, format!("{path}?{again}"), "with the query encoded once more"));
     found.push((
         cause,
         format!("{path}?{}", query.replace("%20", "+")),

@@ -2,11 +2,13 @@
 
 use std::io::Read as _;
 
+use base64::Engine as _;
+use base64::prelude::BASE64_STANDARD;
 use bytes::Bytes;
 
-use super::Cause;
 use super::json::{self, Layout, Strings};
 use super::search::{Case, Change, Flow, Search, Visit};
+use super::{Cause, charset};
 
 /// A longer body is tried with changes at its ends only: the others cost a copy of it each.
 const BODY_MAX: usize = 1024 * 1024;
@@ -71,6 +73,7 @@ pub(super) fn variants(case: &Case, search: &mut Search<'_>, visit: &mut Visit<'
     unpacked(case, search, visit)?;
     line_ends(case, search, visit)?;
     charset(case, search, visit)?;
+    wrapped(case, search, visit)?;
     form(case, search, visit)?;
     documents(case, search, visit)
 }
@@ -135,22 +138,53 @@ fn replaced(body: &[u8], from: &[u8], to: &[u8]) -> Vec<u8> {
 fn charset(case: &Case, search: &mut Search<'_>, visit: &mut Visit<'_>) -> Flow {
     let body = case.received.body.as_ref();
     let cause = Cause::BodyCharset;
-    match std::str::from_utf8(body) {
-        Ok(text) => {
-            let latin: Option<Vec<u8>> =
-                text.chars().map(|c| u8::try_from(u32::from(c)).ok()).collect();
-            if let Some(latin) = latin {
-                let said = "the body in Latin-1, and it came in UTF-8";
-                give(case, search, visit, cause, latin, said)?;
-            }
-        }
-        Err(_) => {
-            let utf8: String = body.iter().map(|byte| char::from(*byte)).collect();
-            let said = "the body in UTF-8, and it came in Latin-1";
-            give(case, search, visit, cause, utf8.into_bytes(), said)?;
-        }
+    for (other, said) in charset::others(body) {
+        give(case, search, visit, cause, other, said)?;
     }
     Flow::Continue(())
+}
+
+/// Wrapped on its way, or captured with what stood around it.
+fn wrapped(case: &Case, search: &mut Search<'_>, visit: &mut Visit<'_>) -> Flow {
+    let body = case.received.body.as_ref();
+    if let Ok(inner) = BASE64_STANDARD.decode(body.trim_ascii()) {
+        let said = "what the body's base64 stands for: a gateway passed it on encoded";
+        give(case, search, visit, Cause::BodyDoubleEncoded, inner, said)?;
+    }
+    if let Some(inner) = unchunked(body) {
+        let said = "the body without the lengths of its chunks, which belong to its transfer";
+        give(case, search, visit, Cause::BodyFramed, inner, said)?;
+    }
+    let head = body.windows(4).position(|end| end == b"\r\n\r\n");
+    if let Some(end) = head.filter(|_| body.windows(7).take(HEAD_LINE_MAX).any(is_http)) {
+        let said = "what stands behind the head of a request: only the body is signed";
+        give(case, search, visit, Cause::BodyFramed, body[end + 4..].to_vec(), said)?;
+    }
+    Flow::Continue(())
+}
+
+/// Where ` HTTP/1` must stand for a body to begin with a request's head.
+const HEAD_LINE_MAX: usize = 2048;
+
+fn is_http(bytes: &[u8]) -> bool {
+    bytes == b" HTTP/1"
+}
+
+/// What chunks hold; `None` when they aren't chunks to the last byte.
+fn unchunked(body: &[u8]) -> Option<Vec<u8>> {
+    let mut out = Vec::new();
+    let mut rest = body;
+    loop {
+        let end = rest.windows(2).position(|end| end == b"\r\n")?;
+        let length = std::str::from_utf8(&rest[..end]).ok()?;
+        let length = usize::from_str_radix(length.split(';').next()?.trim(), 16).ok()?;
+        rest = rest.get(end + 2..)?;
+        if length == 0 {
+            return (rest.is_empty() || rest == b"\r\n").then_some(out);
+        }
+        out.extend_from_slice(rest.get(..length)?);
+        rest = rest.get(length..)?.strip_prefix(b"\r\n")?;
+    }
 }
 
 fn form(case: &Case, search: &mut Search<'_>, visit: &mut Visit<'_>) -> Flow {

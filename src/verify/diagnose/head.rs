@@ -1,6 +1,8 @@
 //! Values that stand in another place than they should: the signature, the time, the id, what else is
 //! signed.
 
+use chrono::Datelike as _;
+
 use super::Cause;
 use super::line::{readings, texts, with};
 use super::search::{Case, Change, Flow, Search, Visit};
@@ -28,6 +30,9 @@ pub(super) fn values(case: &Case) -> Vec<(String, String)> {
         .collect()
 }
 
+/// In which a webhook may have been signed.
+const YEARS: std::ops::Range<i32> = 2000..2200;
+
 const UNITS: [Unit; 3] = [Unit::Seconds, Unit::Millis, Unit::Rfc3339];
 
 /// Whether a text is a time, in whatever unit; a number of a few digits is none.
@@ -45,6 +50,11 @@ pub(super) fn time(case: &Case, search: &mut Search<'_>, visit: &mut Visit<'_>) 
     for unit in UNITS.into_iter().filter(|unit| *unit != clock.unit) {
         let mut changed = case.clone();
         set_clock(&mut changed, |clock| clock.unit = unit);
+        // Any number is a time in any unit: one of other centuries is none.
+        let time = changed.scheme.signed_time(&changed.received);
+        if !time.is_some_and(|time| YEARS.contains(&time.year())) {
+            continue;
+        }
         let said = format!("authentic, but its timestamp is {unit}: set `timestamp.unit`");
         visit(search, changed, Change::new(Cause::TimeUnit, said))?;
     }

@@ -76,7 +76,7 @@ fn unquoted(text: &str) -> Option<String> {
 }
 
 fn forms() -> Vec<Form> {
-    use Cause::{SecretCase, SecretPrefix, SecretQuoted, SecretWhiteSpace};
+    use Cause::{SecretCase, SecretEscaped, SecretPrefix, SecretQuoted, SecretWhiteSpace};
     vec![
         form(SecretPrefix, "without the prefix it has here", without_prefix),
         form(SecretPrefix, "with `whsec_` before it, which is missing here", |text| {
@@ -88,6 +88,13 @@ fn forms() -> Vec<Form> {
         }),
         form(SecretWhiteSpace, "without the white space around it here", |text| {
             Some(text.trim().to_owned())
+        }),
+        form(SecretWhiteSpace, "without the `\\n` that is written out behind it here", |text| {
+            text.strip_suffix("\\n").map(str::to_owned)
+        }),
+        form(SecretEscaped, "when its percent escapes here are resolved", |text| {
+            let text = percent_encoding::percent_decode_str(text).decode_utf8().ok()?;
+            Some(text.into_owned())
         }),
         form(SecretWhiteSpace, "with a line end behind it, as the sender has it", |text| {
             Some(format!("{text}\n"))

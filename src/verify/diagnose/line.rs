@@ -8,6 +8,8 @@ use super::Cause;
 use super::search::{Case, Change, Flow, Search, Visit};
 use crate::verify::encoding::Encoding;
 use crate::verify::field::Field;
+use crate::verify::key::Algorithm;
+use crate::verify::public::PublicAlgorithm;
 use crate::verify::signature::Grammar;
 use crate::verify::signed::From;
 
@@ -126,7 +128,9 @@ pub(super) fn encoding(case: &Case, search: &mut Search<'_>, visit: &mut Visit<'
     let Some(wanted) = case.scheme.encodings.first() else { return Flow::Continue(()) };
     let line = texts(case).into_iter().next().unwrap_or_default();
     for shown in case.scheme.shown(&case.received) {
-        for (is, bytes) in readings(&shown) {
+        let read = readings(&shown);
+        let raw = read.iter().filter_map(|(_, bytes)| Some((SIDE_BY_SIDE, der(case, bytes)?)));
+        for (is, bytes) in read.iter().cloned().chain(raw) {
             let text = wanted.encode(&bytes);
             if text == shown {
                 continue;
@@ -141,6 +145,27 @@ pub(super) fn encoding(case: &Case, search: &mut Search<'_>, visit: &mut Visit<'
         }
     }
     Flow::Continue(())
+}
+
+/// How WebCrypto, JWTs and Java's P1363 write a signature by ECDSA.
+const SIDE_BY_SIDE: &str = "its two numbers side by side, where DER is wanted";
+
+/// A signature by ECDSA of two numbers side by side, in DER.
+fn der(case: &Case, bytes: &[u8]) -> Option<Vec<u8>> {
+    if case.scheme.algorithm != Algorithm::Public(PublicAlgorithm::EcdsaP256) || bytes.len() != 64 {
+        return None;
+    }
+    let integer = |number: &[u8]| {
+        let from = number.iter().position(|byte| *byte != 0).unwrap_or(number.len() - 1);
+        let mut digits = number[from..].to_vec();
+        // A first bit would be a sign.
+        if digits.first().is_some_and(|first| *first >= 0x80) {
+            digits.insert(0, 0);
+        }
+        [vec![0x02, u8::try_from(digits.len()).unwrap_or_default()], digits].concat()
+    };
+    let both = [integer(&bytes[..32]), integer(&bytes[32..])].concat();
+    Some([vec![0x30, u8::try_from(both.len()).ok()?], both].concat())
 }
 
 fn name(encoding: Encoding) -> &'static str {

@@ -129,9 +129,13 @@ fn body(case: &Case) -> Option<Diagnosis> {
         );
         return Some(Diagnosis::new(Cause::BodyTruncated, sentence));
     }
-    let packed = received.body.starts_with(b"\x1f\x8b");
-    if one("content-encoding").is_some_and(|e| e.eq_ignore_ascii_case("gzip")) && !packed {
-        let sentence = "content-encoding says gzip, and the body isn't: something decompressed it, and the signature is over the compressed bytes";
+    let coding = one("content-encoding").filter(|coding| !coding.eq_ignore_ascii_case("identity"));
+    // Compressed bytes are hardly ever a text.
+    let is_text = std::str::from_utf8(&received.body).is_ok_and(|text| !text.contains('\0'));
+    if let Some(coding) = coding.filter(|_| is_text && !received.body.is_empty()) {
+        let sentence = format!(
+            "content-encoding says {coding}, and the body isn't: something decompressed it, and the signature is over the compressed bytes"
+        );
         return Some(Diagnosis::new(Cause::BodyCompressed, sentence));
     }
     if String::from_utf8_lossy(&received.body).contains('\u{fffd}')

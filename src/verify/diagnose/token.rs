@@ -1,10 +1,11 @@
 //! Tokens and passwords that don't fit.
 
+use std::fmt::Display;
+
 use super::{Cause, Diagnosis};
 use crate::received::Received;
 use crate::secret::Secret;
 use crate::verify::encoding::Encoding;
-use crate::verify::field::Field;
 use crate::verify::rejection::{Code, Rejection};
 use crate::verify::token::{AUTHORIZATION, BasicScheme, TokenScheme, same};
 
@@ -65,23 +66,28 @@ pub(super) fn token(scheme: &TokenScheme, received: &Received, rejection: &Rejec
 }
 
 /// The secret as it is here in another form than the sender's.
-fn other_form(secret: &Secret, shown: &[u8], from: &Field) -> Option<Diagnosis> {
+fn other_form(secret: &Secret, shown: &[u8], from: impl Display) -> Option<Diagnosis> {
     let text = secret.expose();
     let quoted = text.trim_matches(['"', '\'']);
     for (other, cause, what) in [
         (quoted.to_owned(), Cause::SecretQuoted, "has quotes around it"),
         (text.trim().to_owned(), Cause::SecretWhiteSpace, "has white space around it"),
+        (unescaped(text), Cause::SecretEscaped, "has percent escapes in it"),
         (text.to_lowercase(), Cause::SecretCase, "has another case"),
         (text.to_uppercase(), Cause::SecretCase, "has another case"),
     ] {
         if other != text && same(shown, &Secret::new(other)) {
             return Some(found(
                 cause,
-                format!("{from} shows the right token, but the secret here {what}"),
+                format!("{from} shows the right secret, but the one here {what}"),
             ));
         }
     }
     None
+}
+
+fn unescaped(text: &str) -> String {
+    percent_encoding::percent_decode_str(text).decode_utf8_lossy().into_owned()
 }
 
 /// The token in another header.
@@ -129,6 +135,11 @@ pub(super) fn basic(scheme: &BasicScheme, received: &Received, rejection: &Rejec
         let sentence =
             "header:authorization holds the right user and password, with white space around them";
         return found(Cause::SecretWhiteSpace, sentence.to_owned());
+    }
+    for (_, secret) in &scheme.secrets {
+        if let Some(diagnosis) = other_form(secret, &credentials, "header:authorization") {
+            return diagnosis;
+        }
     }
     let colon = credentials.iter().position(|byte| *byte == b':');
     let password = colon.map_or(&[][..], |at| &credentials[at + 1..]);

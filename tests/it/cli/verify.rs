@@ -130,6 +130,8 @@ fn rows() -> Vec<Row> {
         row("stored", stored(b"whichever-key-it-is"), BODY, "secret_decoding"),
         row("stored", stored(format!("{BASE64_SECRET}\n").as_bytes()), BODY, "secret_white_space"),
         row("stored", stored(format!("whsec_{BASE64_SECRET}").as_bytes()), BODY, "secret_prefix"),
+        row("plain", stored(BASE64_SECRET.as_bytes()), BODY, "other_source"),
+        row("plain", signed, &format!("{:x}\r\n{BODY}\r\n0\r\n\r\n", BODY.len()), "body_framed"),
         row("timed", ts(-400), BODY, "stale"),
         row("timed", ts(90), BODY, "future"),
         row("timed", timed(NOW * 1000, &format!("{}.{BODY}", NOW * 1000)), BODY, "time_unit"),

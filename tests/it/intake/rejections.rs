@@ -59,6 +59,26 @@ both_databases!(the_cause_is_kept_with_a_refusal_and_not_told_to_the_sender, |db
     assert!(listed.code(0).text().contains("body_newline_added"), "{}", listed.text());
 });
 
+// As when a test environment's endpoint is set to the address of the real one.
+both_databases!(a_request_that_is_another_sources_is_called_so, |db| async move {
+    let test = github().with_secret("the-secret-of-the-test-environment");
+    let daemon = DaemonPlan::on(&db)
+        .source(&github())
+        .toml("[sources.test]\nprovider = \"github\"\nsecrets = [{ value = \"the-secret-of-the-test-environment\" }]")
+        .start()
+        .await;
+    let answer = daemon.sender().send(GITHUB, &test.event("d-1", "push")).await;
+    answer.assert_refused(401, "signature_mismatch");
+    let kept = eventually(PATIENCE, "the rejection", || async {
+        let list = daemon.get("/api/v1/rejections?source=github").await.json();
+        list["items"].as_array().filter(|items| !items.is_empty()).cloned()
+    })
+    .await;
+    assert_eq!(kept[0]["diagnosis"]["cause"], json!("other_source"), "{}", kept[0]);
+    assert!(kept[0]["diagnosis"].to_string().contains("`test`"), "{}", kept[0]);
+    assert!(!kept[0].to_string().contains("the-secret-of"), "{}", kept[0]);
+});
+
 // A flood costs a few diagnoses a second; the others are kept without one.
 both_databases!(a_flood_of_forged_requests_is_not_all_diagnosed, |db| async move {
     let daemon = logged(&db, &["github"]).start().await;

@@ -369,5 +369,7 @@ pub(super) fn urls() -> Vec<(Cause, &'static str, (&'static str, &'static str))>
         (UrlQuery, REGISTERED, (Q, "/in/partner?a=x%20y&b=1")),
         (UrlQuery, REGISTERED, (T, Q)),
         (UrlQuery, REGISTERED, ("/in/partner?b=1&a=x+y", Q)),
+        (UrlQuery, REGISTERED, (Q, "/in/partner?b=1&a=x%2520y")),
+        (UrlQuery, REGISTERED, ("/in/partner?b=1&a=x%2520y", Q)),
     ]
 }
