@@ -41,7 +41,7 @@ mod tests;
 mod vectors;
 
 pub use examine::Examined;
-pub use facts::{Batch, Facts};
+pub use facts::{Batch, Beside, Facts, Signing};
 pub use handshake::{Answer, Deed};
 pub use policy::{OnIdConflict, OnReplay};
 pub use preset::Preset;

@@ -141,7 +141,7 @@ fn make(
         Taken::Changed(_) => None,
     });
     let redaction =
-        Redaction { redact: redact.collect(), keep: args.keep.clone(), values: Vec::new() };
+        Redaction { redact: redact.collect(), keep: args.keep.clone(), ..Redaction::default() };
     let redaction = (!args.no_redact).then_some(&redaction);
     let (mut fixture, dropped) =
         record(event, facts, redaction, &args.keep_header).map_err(Failure::Failed)?;

@@ -8,6 +8,10 @@ use crate::verify::field::Field;
 use crate::verify::json::Pointer;
 use crate::verify::scheme::Scheme;
 
+mod signing;
+
+pub use signing::{Beside, Signing};
+
 /// What a scheme proves, and where its ids are.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Facts {
@@ -31,6 +35,8 @@ pub struct Facts {
     pub batch: Option<Batch>,
     /// Where public keys are fetched from while the source has no secrets, in a few words each.
     pub keys_from: Vec<String>,
+    /// What of a request has to do with its signature.
+    pub signing: Signing,
 }
 
 /// How a batch is split, in the preset's own words.
@@ -80,6 +86,7 @@ pub(super) fn of(scheme: &Scheme, reader: &Reader) -> Facts {
         type_signed: signed(&reader.kind),
         batch: batch(reader),
         keys_from: keys_from(scheme),
+        signing: signing::of(scheme),
     }
 }
 

@@ -157,6 +157,22 @@ impl Template {
             .collect()
     }
 
+    /// Every value that it names, also one that may be missing.
+    pub(crate) fn named(&self) -> impl Iterator<Item = &Field> {
+        self.leaves().filter_map(|part| match part {
+            Part::Field(field, _) => Some(field),
+            _ => None,
+        })
+    }
+
+    /// The headers that list the headers whose lines it holds.
+    pub(crate) fn header_lists(&self) -> impl Iterator<Item = &str> {
+        self.leaves().filter_map(|part| match part {
+            Part::HeaderLines(name) => Some(name.as_str()),
+            _ => None,
+        })
+    }
+
     /// The registered URL, when it holds that.
     pub(super) fn url(&self) -> Option<&str> {
         self.parts.iter().find_map(|part| match part {
