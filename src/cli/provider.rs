@@ -8,7 +8,7 @@ use super::output::Grid;
 use super::{Failure, Output};
 use crate::config::did_you_mean;
 use crate::source::catalog;
-use crate::source::preset::{ParamSpec, Preset};
+use crate::source::preset::{ParamSpec, Preset, Unconfirmed};
 use crate::source::spec::{HandshakeSpec, SchemeSpec, SourceSpec};
 
 mod markdown;
@@ -58,6 +58,8 @@ struct Shown<'a> {
     handshake: Vec<String>,
     params: &'a BTreeMap<String, ParamSpec>,
     notes: &'a [String],
+    /// What only others than the provider say.
+    unconfirmed: &'a [Unconfirmed],
     console: &'a [String],
     source: &'a SourceSpec,
 }
@@ -104,6 +106,7 @@ fn shown(preset: &Preset) -> Result<Shown<'_>, Failure> {
         handshake: preset.source.handshake.iter().flatten().map(handshake).collect(),
         params: &preset.params,
         notes: &preset.notes,
+        unconfirmed: &preset.unconfirmed,
         console: &preset.console,
         source: &preset.source,
     })
@@ -121,7 +124,7 @@ fn grid(presets: &[Shown<'_>]) -> Grid {
             it.integrity.to_owned(),
             it.id.join(", else "),
             it.handshake.join("; "),
-            retries(it.source).unwrap_or_default(),
+            retries(it).unwrap_or_default(),
             if it.proven { "yes" } else { "no" }.to_owned(),
         ]);
     }
@@ -176,12 +179,27 @@ fn type_signed(it: &Shown<'_>) -> &'static str {
     }
 }
 
-fn retries(spec: &SourceSpec) -> Option<String> {
-    let retries = spec.retries.as_ref()?;
-    if retries.none == Some(true) {
-        return Some("never".to_owned());
+/// Such as `for 3days`, `never`, `never (reported)`.
+fn retries(it: &Shown<'_>) -> Option<String> {
+    let retries = it.source.retries.as_ref()?;
+    let text = match retries.none {
+        Some(true) => "never".to_owned(),
+        _ => format!("for {}", humantime::format_duration(retries.horizon?.0)),
+    };
+    let reported = it.unconfirmed.contains(&Unconfirmed::Retries);
+    Some(if reported { format!("{text} (reported)") } else { text })
+}
+
+/// What an operator should know of what only others say.
+fn unconfirmed(what: Unconfirmed) -> &'static str {
+    match what {
+        Unconfirmed::Retries => {
+            "How long it retries, if at all, is what others report: the provider's pages that were read don't say so. If you know better, set `retention.keys`."
+        }
+        Unconfirmed::Id => {
+            "That a retry keeps this id isn't confirmed by the provider's pages that were read: make the handler idempotent."
+        }
     }
-    retries.horizon.map(|horizon| format!("for {}", humantime::format_duration(horizon.0)))
 }
 
 /// What to write into hookonce.toml.
@@ -239,10 +257,9 @@ fn text(it: &Shown<'_>) -> String {
     for it in &it.handshake {
         pair("handshake", it.clone());
     }
-    match retries(it.source).as_deref() {
-        Some("never") => pair("retries", "never: what we don't accept is lost".to_owned()),
-        Some(retries) => pair("retries", retries.to_owned()),
-        None => {}
+    if let Some(retries) = retries(it) {
+        let lost = if retries.starts_with("never") { ": what we don't accept is lost" } else { "" };
+        pair("retries", format!("{retries}{lost}"));
     }
     for (name, param) in it.params {
         pair("param", format!("{name}: {}", param.about));
@@ -262,6 +279,9 @@ fn text(it: &Shown<'_>) -> String {
     }
     for note in it.notes {
         pair("note", note.clone());
+    }
+    for what in it.unconfirmed {
+        pair("unconfirmed", unconfirmed(*what).to_owned());
     }
     for hint in it.console {
         pair("set up", hint.clone());

@@ -31,6 +31,9 @@ pub struct Preset {
     /// The fixture that is sent when no type is asked for; the first by name when absent.
     #[serde(default)]
     pub fixture: Option<String>,
+    /// What the provider's own pages, as far as they were read, don't say.
+    #[serde(default)]
+    pub unconfirmed: Vec<Unconfirmed>,
     /// How to verify and what to read.
     pub source: SourceSpec,
     /// Requests that must be accepted, and whose every change must be refused.
@@ -51,6 +54,16 @@ impl Preset {
         let others = self.vector.iter().filter(|vector| vector.kind != VectorKind::Computed);
         others.map(|vector| vector.from.as_str())
     }
+}
+
+/// What is known of a provider from others only: used, and shown as what it is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize, Serialize)]
+#[serde(rename_all = "lowercase")]
+pub enum Unconfirmed {
+    /// Whether, and how long, it retries.
+    Retries,
+    /// That the id stays the same in a retry, and is no other event's.
+    Id,
 }
 
 /// A value that an operator gives beside the secrets.

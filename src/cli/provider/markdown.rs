@@ -1,6 +1,6 @@
 //! `docs/providers.md`: all that is known of every preset, on one page.
 
-use super::{Shown, config, id_signed, retries, type_signed};
+use super::{Shown, config, id_signed, retries, type_signed, unconfirmed};
 
 const HEAD: &str = "\
 # Providers
@@ -13,7 +13,7 @@ accepted by its own library. One that isn't follows the documentation that it na
 
 **Body signed** says what the signature covers: `full`, every byte; `partial`, some values; `none`, nothing: who holds a captured request
 can send any body with it. Where the id or the type isn't signed, the preset's section says so. **Retries** is how long after the first
-try the last one may come, where the provider says so.
+try the last one may come, where the provider says so; *(reported)* where only others do.
 ";
 
 /// The whole page.
@@ -31,7 +31,7 @@ pub(super) fn page(presets: &[Shown<'_>]) -> String {
             cell(&it.scheme),
             it.integrity,
             cell(&it.id.join(", else ")),
-            retries(it.source).unwrap_or_default(),
+            retries(it).unwrap_or_default(),
             if it.proven { "yes" } else { "" }
         ));
     }
@@ -63,6 +63,9 @@ fn section(it: &Shown<'_>, out: &mut String) {
     }
     for note in it.notes {
         out.push_str(&format!("* {note}\n"));
+    }
+    for what in it.unconfirmed {
+        out.push_str(&format!("* Unconfirmed: {}\n", unconfirmed(*what)));
     }
     let mut proofs = it.proofs.clone();
     proofs.dedup();
