@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tokio::process::Child;
 
-use crate::support::daemon::{loopback, program};
+use crate::support::daemon::{PROGRAM, loopback, program};
 use crate::support::eventually;
 use crate::support::leash::Leash;
 use crate::support::port::free_port;
@@ -180,6 +180,41 @@ async fn the_load_of_the_operators_page_runs() {
         let text = daemon.run(place.path(), &command, &[]).await;
         assert!(text.contains("accepted"), "{text}");
     }
+}
+
+/// The script of the page on fixtures, as it stands there but for the ports; its recorded event is the
+/// one that the page shows.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_script_of_the_page_on_fixtures_runs() {
+    let place = tempfile::tempdir().unwrap();
+    let page = std::fs::read_to_string(tidy::root().join("docs/testing.md")).unwrap();
+    let block = |kind: &str| {
+        let rest = page.split(&format!("```{kind}\n")).nth(1).expect("a block");
+        rest.split("```").next().unwrap_or_default().to_owned()
+    };
+    let webhooks = place.path().join("tests/webhooks");
+    std::fs::create_dir_all(&webhooks).unwrap();
+    std::fs::write(webhooks.join("invoice-paid.json"), block("json")).unwrap();
+    let (public, admin) = (loopback(free_port()), loopback(free_port()));
+    let config = format!(
+        "[server]\nlisten = \"{public}\"\n[admin]\nlisten = \"{admin}\"\n[sources.stripe]\nprovider = \"stripe\"\n\
+         secrets = [{{ value = \"whsec_0f3a6c1d9b2e4758a1c6d3e2f4b5a697\" }}]\n[handlers.audit]\nfrom = \"stripe\"\nlog = {{}}\n"
+    );
+    std::fs::write(place.path().join("test.toml"), config).unwrap();
+    let script = block("bash");
+    assert!(script.contains("127.0.0.1:8080"), "{script}");
+    let script = script.replace("127.0.0.1:8080", &public.to_string());
+    // What a job of CI does with a failing line.
+    let script = format!("set -eu\n{script}");
+    let programs = Path::new(PROGRAM).parent().unwrap().display();
+    // Ended from outside it ends its daemon too.
+    let mut bash = tokio::process::Command::new("timeout");
+    bash.args(["60", "bash", "-c", &script]).current_dir(place.path()).env_clear();
+    let output = bash.env("PATH", format!("{programs}:/usr/bin:/bin")).output().await.unwrap();
+    let text = String::from_utf8_lossy(&[output.stdout, output.stderr].concat()).into_owned();
+    assert!(output.status.success(), "{text}");
+    assert!(text.contains("accepted") && text.contains("duplicate"), "{text}");
+    assert!(text.contains("evt_1MqqbKLt4dXK03v5"), "{text}");
 }
 
 async fn for_real(daemon: &Started, dir: &Path, secret: &[(&str, &str)]) {
