@@ -125,9 +125,9 @@ impl Config {
         }
     }
 
-    /// The same, with each handler's `transform` in processes of its own, by a `hookonce` program of this
-    /// version. Then no event can end this process through a filter that recurses without end or takes
-    /// all memory, and one that takes too long is ended.
+    /// The same, with each handler's `transform`, and a `when` that goes through lists, in processes of their
+    /// own, by a `hookonce` program of this version. Then no event can end this process through a filter that
+    /// recurses without end or takes all memory, and one that takes too long is ended.
     ///
     /// The program `hookonce` does so by itself. Who embeds the library has threads unless this is called.
     #[must_use]

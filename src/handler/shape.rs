@@ -4,8 +4,9 @@
 //! drive: depth, time, the size of what comes out. No cause of a failure holds a value, because causes
 //! are logged and kept; [`Shaped::Failed`] has the full text beside it for whoever asks by hand.
 //!
-//! A filter can recurse without end, and no thread survives that. Where [`Isolation`] is given, filters run in
-//! processes of their own (`isolated` is the daemon's side of the pipe, `worker` the other one).
+//! A filter can recurse without end, and no thread survives that; nor can one be ended. Where [`Isolation`] is given,
+//! filters, and conditions that loop, run in processes of their own (`isolated` is the daemon's side of the pipe,
+//! `worker` the other one).
 
 use std::fmt;
 use std::sync::Arc;
@@ -91,10 +92,22 @@ pub struct Failure {
 /// Compiled expressions of one handler.
 pub struct Shape {
     settings: ShapeSettings,
+    when: Option<Arc<Condition>>,
     rules: Arc<Rules>,
-    /// Who runs `transform` when `rules` don't.
+    /// Who runs what `rules` don't have.
     workers: Option<Workers>,
     threads: Arc<Semaphore>,
+}
+
+/// What expressions make of an event.
+#[derive(Debug, Clone, PartialEq, Eq)]
+enum Made {
+    /// Nothing else.
+    Whole,
+    /// Nothing: `when` is false.
+    Skipped,
+    /// Another body.
+    Body(Vec<u8>),
 }
 
 /// What is judged in this process.
@@ -123,12 +136,16 @@ impl Shape {
             .map_err(note("transform"));
         match (when, transform) {
             (Ok(None), Ok(None)) => Ok(None),
-            (Ok(when), Ok(transform)) => Ok(Some(Self {
-                settings: settings.clone(),
-                rules: Arc::new(Rules { when: when.map(Arc::new), transform }),
-                workers: None,
-                threads: Arc::new(Semaphore::new(THREADS_MAX)),
-            })),
+            (Ok(when), Ok(transform)) => {
+                let when = when.map(Arc::new);
+                Ok(Some(Self {
+                    settings: settings.clone(),
+                    when: when.clone(),
+                    rules: Arc::new(Rules { when, transform }),
+                    workers: None,
+                    threads: Arc::new(Semaphore::new(THREADS_MAX)),
+                }))
+            }
             (when, transform) => {
                 faults.extend(when.err());
                 faults.extend(transform.err());
@@ -137,15 +154,23 @@ impl Shape {
         }
     }
 
-    /// The same expressions, with `transform` in processes of its own: at most four, started when they
-    /// are needed and kept. `when` stays in this one.
+    /// The same expressions, with what an event can drive without bound in processes of their own: at most four,
+    /// started when they are needed and kept. That is `transform`, and a `when` that goes through lists; any
+    /// other `when` stays in this one.
     #[must_use]
     pub fn isolated(&self, isolation: &Isolation) -> Self {
-        let filter = self.settings.transform.clone();
+        let loops = self.when.as_ref().is_some_and(|when| when.loops());
+        let apart = ShapeSettings {
+            when: self.settings.when.clone().filter(|_| loops),
+            transform: self.settings.transform.clone(),
+        };
+        let here = Rules { when: self.when.clone().filter(|_| !loops), transform: None };
+        let nothing = apart == ShapeSettings::default();
         Self {
             settings: self.settings.clone(),
-            rules: Arc::new(Rules { when: self.rules.when.clone(), transform: None }),
-            workers: filter.map(|filter| Workers::new(isolation.clone(), filter)),
+            when: self.when.clone(),
+            rules: Arc::new(here),
+            workers: (!nothing).then(|| Workers::new(isolation.clone(), apart)),
             threads: Arc::new(Semaphore::new(THREADS_MAX)),
         }
     }
@@ -172,11 +197,17 @@ impl Shape {
             Ok(judged) => judged,
             Err(_elapsed) => return late(),
         };
-        let (Some(workers), Shaped::Whole) = (&self.workers, &here) else { return here };
-        let made = workers.transform(event, limit.saturating_sub(began.elapsed())).await;
+        let made = match (&self.workers, here) {
+            (Some(workers), Ok(Made::Whole)) => {
+                workers.judge(event, limit.saturating_sub(began.elapsed())).await
+            }
+            (_, here) => here.map_err(Refused::Failed),
+        };
         drop(place);
         match made {
-            Ok(body) => Shaped::Changed(Box::new(with_body(event, body))),
+            Ok(Made::Whole) => Shaped::Whole,
+            Ok(Made::Skipped) => Shaped::Skipped,
+            Ok(Made::Body(body)) => Shaped::Changed(Box::new(with_body(event, body))),
             Err(Refused::Failed(failure)) => Shaped::Failed(failure),
             Err(Refused::Slow(failure)) => Shaped::Slow(failure),
             Err(Refused::Late) => late(),
@@ -184,11 +215,14 @@ impl Shape {
     }
 
     /// What the expressions that run in this process say, and the place among `THREADS_MAX` that they had.
-    async fn judge_here(&self, event: &Event) -> (Shaped, Option<OwnedSemaphorePermit>) {
+    async fn judge_here(
+        &self,
+        event: &Event,
+    ) -> (Result<Made, Failure>, Option<OwnedSemaphorePermit>) {
         // Never closed.
         let place = Arc::clone(&self.threads).acquire_owned().await.ok();
         if self.rules.when.is_none() && self.rules.transform.is_none() {
-            return (Shaped::Whole, place);
+            return (Ok(Made::Whole), place);
         }
         let (rules, event) = (Arc::clone(&self.rules), event.clone());
         // The place goes with the thread, so that those left running are counted.
@@ -196,7 +230,7 @@ impl Shape {
             Ok(judged) => judged,
             Err(error) => {
                 let (cause, detail) = (PANICKED.to_owned(), error.to_string());
-                (Shaped::Failed(Failure { cause, detail }), None)
+                (Err(Failure { cause, detail }), None)
             }
         }
     }
@@ -205,21 +239,20 @@ impl Shape {
     ///
     /// Fails as [`Shape::apply`] would.
     pub fn takes(&self, event: &Event) -> Option<Result<bool, Failure>> {
-        self.rules.when.as_ref().map(|when| when.holds(event))
+        self.when.as_ref().map(|when| when.holds(event))
     }
 }
 
 impl Rules {
-    fn judge(&self, event: &Event) -> Shaped {
-        match self.when.as_ref().map(|when| when.holds(event)) {
-            None | Some(Ok(true)) => {}
-            Some(Ok(false)) => return Shaped::Skipped,
-            Some(Err(failure)) => return Shaped::Failed(failure),
+    fn judge(&self, event: &Event) -> Result<Made, Failure> {
+        if let Some(when) = &self.when
+            && !when.holds(event)?
+        {
+            return Ok(Made::Skipped);
         }
-        match self.transform.as_ref().map(|transform| transform.run(event)) {
-            None => Shaped::Whole,
-            Some(Ok(body)) => Shaped::Changed(Box::new(with_body(event, body))),
-            Some(Err(failure)) => Shaped::Failed(failure),
+        match &self.transform {
+            None => Ok(Made::Whole),
+            Some(transform) => transform.run(event).map(Made::Body),
         }
     }
 }

@@ -1,5 +1,5 @@
-//! `transform` in a process of its own, by the library: the same as on a thread, and nothing that it does to
-//! its process is done to ours.
+//! `transform`, and a `when` that loops, in a process of its own, by the library: the same as on a thread, and nothing
+//! that it does to its process is done to ours.
 
 use std::time::Duration;
 
@@ -45,8 +45,11 @@ pub fn event(body: impl Into<Bytes>) -> Event {
 
 /// The same filter on threads and in processes.
 pub fn both(transform: &str) -> [Shape; 2] {
-    let settings = ShapeSettings { when: None, transform: Some(transform.to_owned()) };
-    let on_threads = Shape::new(&settings).unwrap().unwrap();
+    both_of(&ShapeSettings { when: None, transform: Some(transform.to_owned()) })
+}
+
+fn both_of(settings: &ShapeSettings) -> [Shape; 2] {
+    let on_threads = Shape::new(settings).unwrap().unwrap();
     let isolation = Isolation::by(PROGRAM).in_time_zone(std::env::var_os("TZ"));
     let apart = on_threads.isolated(&isolation);
     [on_threads, apart]
@@ -108,6 +111,49 @@ async fn a_process_gives_what_a_thread_gives_byte_for_byte() {
             assert_eq!(format!("{got:?}"), format!("{want:?}"), "{filter} of {text:?}");
         }
     }
+}
+
+#[tokio::test]
+async fn a_condition_says_in_a_process_what_it_says_on_a_thread() {
+    for when in [
+        "body.items.exists(i, i.n > 1)",
+        "body.items.all(i, i.n > 1)",
+        "body.items.map(i, i.n) == [2, 1] && event.source == 'stripe'",
+        "headers.exists(h, h == 'x-twice')",
+        "body.items.map(i, i.gone) == []",
+        "body.amount > 1000",
+    ] {
+        for transform in [None, Some("{amount}"), Some(".text.x")] {
+            let (when, transform) = (Some(when.to_owned()), transform.map(str::to_owned));
+            let settings = ShapeSettings { when, transform };
+            let [thread, process] = both_of(&settings);
+            let json = r#"{"amount": 1250, "text": "s3cret", "items": [{"n": 2}, {"n": 1}]}"#;
+            for text in [json, r#"{"items": [], "amount": 1}"#, "{}", "[", ""] {
+                let event = event(text);
+                let want = settled(&thread, &event).await;
+                let got = settled(&process, &event).await;
+                assert_eq!(format!("{got:?}"), format!("{want:?}"), "{settings:?} of {text:?}");
+            }
+        }
+    }
+}
+
+/// On threads the fifth event would wait for the first four, which have years to go.
+#[tokio::test]
+async fn a_condition_that_takes_the_product_of_its_lists_keeps_no_place() {
+    let pairs = "body.l.map(a, body.l.map(b, body.l.map(c, body.l.map(d, [a, b, c, d]))))";
+    let when = Some(format!("size(body.l) < 3 || size({pairs}) > 0"));
+    let [_, shape] = both_of(&ShapeSettings { when, transform: None });
+    let poison = event(format!("{{\"l\": [1{}]}}", ", 1".repeat(4_999)));
+    for shaped in futures::future::join_all((0..6).map(|_| shape.apply(&poison))).await {
+        let cause = match shaped {
+            Shaped::Slow(failure) | Shaped::Failed(failure) => failure.cause,
+            other => panic!("{other:?}"),
+        };
+        let late = "`when` and `transform` took longer than 2s";
+        assert!(cause == late || cause == ENDED.replace("transform", "when"), "{cause}");
+    }
+    assert!(matches!(settled(&shape, &event("{\"l\": []}")).await, Shaped::Whole));
 }
 
 #[tokio::test]

@@ -47,6 +47,7 @@ pub(super) struct Condition {
     program: Program,
     env: Arc<Env>,
     reads_body: bool,
+    loops: bool,
 }
 
 impl Condition {
@@ -64,13 +65,19 @@ impl Condition {
             }
             None => "is not CEL".to_owned(),
         })?;
-        let mut names = Names { scope: Vec::new(), depth: 0, fault: None, reads_body: false };
+        let mut names = Names::default();
         names.of(program.expression());
-        let Names { fault, reads_body, .. } = names;
+        let Names { fault, reads_body, loops, .. } = names;
         match fault {
             Some(fault) => Err(fault),
-            None => Ok(Self { text: text.to_owned(), program, env, reads_body }),
+            None => Ok(Self { text: text.to_owned(), program, env, reads_body, loops }),
         }
+    }
+
+    /// Whether it goes through lists or maps, by a macro: such a one may take the product of their lengths in
+    /// time and memory. Any other takes as much as its text and the event are long.
+    pub(super) fn loops(&self) -> bool {
+        self.loops
     }
 
     /// Whether it is true of this event. Anything but true and false is a failure.
@@ -125,11 +132,13 @@ fn detail(error: &ExecutionError) -> String {
 }
 
 /// Walks an expression for names that would fail on every event.
+#[derive(Default)]
 struct Names {
     scope: Vec<String>,
     depth: usize,
     fault: Option<String>,
     reads_body: bool,
+    loops: bool,
 }
 
 impl Names {
@@ -159,6 +168,7 @@ impl Names {
                 call.args.iter().for_each(|argument| self.of(argument));
             }
             Expr::Comprehension(it) => {
+                self.loops = true;
                 self.of(&it.iter_range);
                 self.of(&it.accu_init);
                 let outside = self.scope.len();

@@ -1,8 +1,8 @@
 //! What the daemon and a worker of it say to one another: frames of a length (four bytes, big-endian) and so
 //! many bytes, which hold fields of the same form.
 //!
-//! The daemon sends the filter's text, then an event a request. The worker answers each with one frame:
-//! the version that it is of, or what the filter made of the event.
+//! The daemon sends the expressions, then an event a request. The worker answers each with one frame:
+//! the version that it is of, or what the expressions made of the event.
 
 use std::io;
 
@@ -11,7 +11,7 @@ use chrono::DateTime;
 use entity::Name;
 use uuid::Uuid;
 
-use super::{EXPRESSION_BYTES_MAX, Failure, TRANSFORMED_BYTES_MAX};
+use super::{EXPRESSION_BYTES_MAX, Failure, Made, ShapeSettings, TRANSFORMED_BYTES_MAX};
 use crate::event::Event;
 use crate::received::Headers;
 
@@ -21,12 +21,17 @@ pub(super) const LENGTH_BYTES: usize = 4;
 /// The longest request: more than any body that could be parsed in a worker's memory.
 pub(super) const REQUEST_BYTES_MAX: usize = 1 << 30;
 
+/// The longest first frame: both expressions.
+pub(super) const SETTINGS_BYTES_MAX: usize = 2 * (LENGTH_BYTES + EXPRESSION_BYTES_MAX);
+
 /// The longest answer: what a filter may make, or a failure's texts.
 pub(super) const ANSWER_BYTES_MAX: usize = TRANSFORMED_BYTES_MAX + EXPRESSION_BYTES_MAX;
 
 /// How an answer begins.
 const MADE: u8 = 0;
 const FAILED: u8 = 1;
+const WHOLE: u8 = 2;
+const SKIPPED: u8 = 3;
 
 /// The length that a frame announces, when it is at most `most`.
 pub(super) fn length(bytes: [u8; LENGTH_BYTES], most: usize) -> io::Result<usize> {
@@ -46,6 +51,22 @@ pub(super) fn frame(content: &[&[u8]]) -> io::Result<Vec<u8>> {
     Ok(frame)
 }
 
+/// The frame of expressions; one that there isn't is empty, which none may be.
+pub(super) fn settings(settings: &ShapeSettings) -> io::Result<Vec<u8>> {
+    let mut content = Vec::new();
+    for text in [&settings.when, &settings.transform] {
+        put(&mut content, text.as_deref().unwrap_or_default().as_bytes())?;
+    }
+    frame(&[&content])
+}
+
+/// The expressions of the first frame's content.
+pub(super) fn expressions(content: &[u8]) -> io::Result<ShapeSettings> {
+    let mut rest = content;
+    let mut next = || text(&mut rest).map(|it| Some(it).filter(|it| !it.is_empty()));
+    Ok(ShapeSettings { when: next()?, transform: next()? })
+}
+
 /// The frame of an event.
 pub(super) fn request(event: &Event) -> io::Result<Vec<u8>> {
     let mut facts = Vec::with_capacity(256);
@@ -54,9 +75,7 @@ pub(super) fn request(event: &Event) -> io::Result<Vec<u8>> {
     facts.extend_from_slice(&event.received_at.timestamp_subsec_nanos().to_be_bytes());
     let texts = [event.source.as_str(), &event.event_id, &event.kind].map(str::as_bytes);
     for field in texts.into_iter().chain([event.headers.as_bytes()]) {
-        let length = u32::try_from(field.len()).map_err(|_| invalid("a field is too long"))?;
-        facts.extend_from_slice(&length.to_be_bytes());
-        facts.extend_from_slice(field);
+        put(&mut facts, field)?;
     }
     let whole = facts.len() + event.body.len();
     if whole > REQUEST_BYTES_MAX {
@@ -85,10 +104,12 @@ pub(super) fn event(content: Vec<u8>) -> io::Result<Event> {
     })
 }
 
-/// The frame of what a filter made.
-pub(super) fn answer(made: &Result<Vec<u8>, Failure>) -> io::Result<Vec<u8>> {
+/// The frame of what expressions made.
+pub(super) fn answer(made: &Result<Made, Failure>) -> io::Result<Vec<u8>> {
     match made {
-        Ok(body) => frame(&[&[MADE], body]),
+        Ok(Made::Body(body)) => frame(&[&[MADE], body]),
+        Ok(Made::Whole) => frame(&[&[WHOLE]]),
+        Ok(Made::Skipped) => frame(&[&[SKIPPED]]),
         Err(Failure { cause, detail }) => {
             let length = u32::try_from(cause.len()).map_err(|_| invalid("a cause is too long"))?;
             frame(&[&[FAILED], &length.to_be_bytes(), cause.as_bytes(), detail.as_bytes()])
@@ -96,13 +117,15 @@ pub(super) fn answer(made: &Result<Vec<u8>, Failure>) -> io::Result<Vec<u8>> {
     }
 }
 
-/// What the filter made, of an answer's content.
-pub(super) fn made(mut content: Vec<u8>) -> io::Result<Result<Vec<u8>, Failure>> {
+/// What the expressions made, of an answer's content.
+pub(super) fn made(mut content: Vec<u8>) -> io::Result<Result<Made, Failure>> {
     match content.first() {
         Some(&MADE) => {
             content.remove(0);
-            Ok(Ok(content))
+            Ok(Ok(Made::Body(content)))
         }
+        Some(&WHOLE) if content.len() == 1 => Ok(Ok(Made::Whole)),
+        Some(&SKIPPED) if content.len() == 1 => Ok(Ok(Made::Skipped)),
         Some(&FAILED) => {
             let mut rest = &content[1..];
             let cause = text(&mut rest)?;
@@ -111,6 +134,13 @@ pub(super) fn made(mut content: Vec<u8>) -> io::Result<Result<Vec<u8>, Failure>>
         }
         _ => Err(invalid("an answer begins with an unknown byte")),
     }
+}
+
+fn put(into: &mut Vec<u8>, field: &[u8]) -> io::Result<()> {
+    let length = u32::try_from(field.len()).map_err(|_| invalid("a field is too long"))?;
+    into.extend_from_slice(&length.to_be_bytes());
+    into.extend_from_slice(field);
+    Ok(())
 }
 
 fn array<const N: usize>(rest: &mut &[u8]) -> io::Result<[u8; N]> {
@@ -159,13 +189,28 @@ mod tests {
     }
 
     #[test]
+    fn expressions_survive_the_pipe() {
+        let text = |text: &str| Some(text.to_owned());
+        for (when, transform) in
+            [(None, text(".")), (text("é"), None), (text("a"), text("b")), (None, None)]
+        {
+            let given = ShapeSettings { when, transform };
+            let frame = settings(&given).expect("a frame");
+            assert_eq!(expressions(&frame[LENGTH_BYTES..]).expect("expressions"), given);
+            assert!(expressions(&frame[LENGTH_BYTES..frame.len() - 1]).is_err());
+        }
+    }
+
+    #[test]
     fn an_answer_survives_the_pipe() {
         let failure = Failure { cause: "because".to_owned(), detail: "of “this”".to_owned() };
-        for answered in [Ok(b"{}".to_vec()), Ok(Vec::new()), Err(failure)] {
+        let bodies = [b"{}".to_vec(), Vec::new()].map(|body| Ok(Made::Body(body)));
+        let others = [Ok(Made::Whole), Ok(Made::Skipped), Err(failure)];
+        for answered in bodies.into_iter().chain(others) {
             let frame = answer(&answered).expect("a frame");
             assert_eq!(made(frame[LENGTH_BYTES..].to_vec()).expect("an answer"), answered);
         }
-        for bad in [&b""[..], b"\x07", b"\x01\0\0", b"\x01\0\0\0\x09abc"] {
+        for bad in [&b""[..], b"\x07", b"\x02x", b"\x03x", b"\x01\0\0", b"\x01\0\0\0\x09abc"] {
             assert!(made(bad.to_vec()).is_err(), "{bad:?}");
         }
         assert!(length(*b"\x40\0\0\x01", REQUEST_BYTES_MAX).is_err());

@@ -1,4 +1,4 @@
-//! Filters in processes of their own, which an event may end without harm.
+//! Expressions in processes of their own, which an event may end without harm.
 
 use std::ffi::OsString;
 use std::io;
@@ -10,7 +10,7 @@ use std::time::Duration;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::process::{Child, ChildStdin, ChildStdout, Command};
 
-use super::{Failure, frame, plain, worker};
+use super::{Failure, Made, ShapeSettings, frame, plain, worker};
 use crate::event::Event;
 
 /// How long a worker may take to start: it compiles the filter, and the machine may be busy.
@@ -23,7 +23,7 @@ const REAP_MAX: Duration = Duration::from_secs(1);
 /// its default it takes a gibibyte at once, of which a limit that comes later would count nothing.
 const ALLOCATOR: (&str, &str) = ("MIMALLOC_ARENA_RESERVE", "32M");
 
-/// Who runs filters apart from this process: a `hookonce` program of the same version.
+/// Who runs expressions apart from this process: a `hookonce` program of the same version.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Isolation {
     program: PathBuf,
@@ -62,46 +62,42 @@ pub(super) enum Refused {
     Late,
 }
 
-/// The workers of one filter. Who asks them has a permit: there are never more of them than permits.
+/// The workers of one handler's expressions. Who asks them has a permit: there are never more of them than permits.
 pub(super) struct Workers {
     isolation: Isolation,
-    filter: String,
+    settings: ShapeSettings,
     idle: Mutex<Vec<Worker>>,
 }
 
 impl Workers {
-    pub(super) fn new(isolation: Isolation, filter: String) -> Self {
-        Self { isolation, filter, idle: Mutex::default() }
+    pub(super) fn new(isolation: Isolation, settings: ShapeSettings) -> Self {
+        Self { isolation, settings, idle: Mutex::default() }
     }
 
-    /// What the filter makes of an event within `limit`, by a worker that is kept for the next. The time in
+    /// What the expressions make of an event within `limit`, by a worker that is kept for the next. The time in
     /// which a worker starts doesn't count. Dropping the future kills the worker that was asked.
     ///
     /// A worker that was kept may have ended for another's sake, so it isn't believed when it ends: a
     /// fresh one is asked the same, and decides.
-    pub(super) async fn transform(
-        &self,
-        event: &Event,
-        limit: Duration,
-    ) -> Result<Vec<u8>, Refused> {
-        let request = frame::request(event).map_err(|why| Refused::Failed(by_itself(&why)))?;
+    pub(super) async fn judge(&self, event: &Event, limit: Duration) -> Result<Made, Refused> {
+        let request = frame::request(event).map_err(|why| Refused::Failed(self.by_itself(&why)))?;
         if let Some(kept) = self.kept()
             && let Ok(answered) = self.ask(kept, &request, limit).await
         {
             return answered;
         }
-        let fresh = tokio::time::timeout(START_MAX, Worker::start(&self.isolation, &self.filter));
+        let fresh = tokio::time::timeout(START_MAX, Worker::start(&self.isolation, &self.settings));
         let fresh = match fresh.await {
             Ok(Ok(worker)) => worker,
-            Ok(Err(why)) => return Err(Refused::Slow(by_itself(&why))),
+            Ok(Err(why)) => return Err(Refused::Slow(self.by_itself(&why))),
             Err(_elapsed) => {
                 let late = format!("it did not start within {START_MAX:?}");
-                return Err(Refused::Slow(by_itself(&io::Error::other(late))));
+                return Err(Refused::Slow(self.by_itself(&io::Error::other(late))));
             }
         };
         match self.ask(fresh, &request, limit).await {
             Ok(answered) => answered,
-            Err(ended) => Err(judged(&ended)),
+            Err(ended) => Err(self.judged(&ended)),
         }
     }
 
@@ -111,7 +107,7 @@ impl Workers {
         mut worker: Worker,
         request: &[u8],
         limit: Duration,
-    ) -> Result<Result<Vec<u8>, Refused>, io::Result<ExitStatus>> {
+    ) -> Result<Result<Made, Refused>, io::Result<ExitStatus>> {
         match tokio::time::timeout(limit, worker.exchange(request)).await {
             Ok(Ok(made)) => {
                 self.idle.lock().unwrap_or_else(PoisonError::into_inner).push(worker);
@@ -139,21 +135,36 @@ impl Workers {
             Ok(Some(_)) | Err(_) => None,
         })
     }
-}
 
-/// What the end of a worker says of the event that it had.
-fn judged(ended: &io::Result<ExitStatus>) -> Refused {
-    use std::os::unix::process::ExitStatusExt;
+    /// What the end of a worker says of the event that it had.
+    fn judged(&self, ended: &io::Result<ExitStatus>) -> Refused {
+        use std::os::unix::process::ExitStatusExt;
 
-    match ended {
-        // Signals that people and the system send to a process that has done nothing wrong.
-        Ok(status) if matches!(status.signal(), Some(1 | 2 | 9 | 15)) => {
-            Refused::Slow(plain("`transform` was killed with its process while it worked"))
+        let what = self.what();
+        match ended {
+            // Signals that people and the system send to a process that has done nothing wrong.
+            Ok(status) if matches!(status.signal(), Some(1 | 2 | 9 | 15)) => {
+                let killed = format!("{what} was killed with its process while it worked");
+                Refused::Slow(plain(killed))
+            }
+            Ok(_) => Refused::Failed(plain(format!(
+                "{what} ended its process on this event: it recursed too deep or took too much memory"
+            ))),
+            Err(why) => Refused::Slow(self.by_itself(why)),
         }
-        Ok(_) => Refused::Failed(plain(
-            "`transform` ended its process on this event: it recursed too deep or took too much memory",
-        )),
-        Err(why) => Refused::Slow(by_itself(why)),
+    }
+
+    fn by_itself(&self, why: &io::Error) -> Failure {
+        plain(format!("{} could not be run in a process of its own: {why}", self.what()))
+    }
+
+    /// The expressions that it runs.
+    fn what(&self) -> &'static str {
+        match (&self.settings.when, &self.settings.transform) {
+            (Some(_), Some(_)) => "`when` or `transform`",
+            (Some(_), None) => "`when`",
+            (None, _) => "`transform`",
+        }
     }
 }
 
@@ -167,11 +178,7 @@ fn unready(why: io::Error) -> io::Error {
     }
 }
 
-fn by_itself(why: &io::Error) -> Failure {
-    plain(format!("`transform` could not be run in a process of its own: {why}"))
-}
-
-/// A process that has compiled the filter. Dropping it kills it.
+/// A process that has compiled the expressions. Dropping it kills it.
 struct Worker {
     child: Child,
     requests: ChildStdin,
@@ -179,7 +186,7 @@ struct Worker {
 }
 
 impl Worker {
-    async fn start(isolation: &Isolation, filter: &str) -> io::Result<Self> {
+    async fn start(isolation: &Isolation, settings: &ShapeSettings) -> io::Result<Self> {
         let mut command = Command::new(&isolation.program);
         command
             // What `ps` shows; the path may be that of a link to whatever this process is.
@@ -199,9 +206,12 @@ impl Worker {
             return Err(io::Error::other("it has no pipes"));
         };
         let mut worker = Self { child, requests, answers };
-        match worker.exchange(&frame::frame(&[filter.as_bytes()])?).await.map_err(unready)? {
-            Ok(version) if version == env!("CARGO_PKG_VERSION").as_bytes() => Ok(worker),
-            Ok(version) => Err(io::Error::other(format!(
+        match worker.exchange(&frame::settings(settings)?).await.map_err(unready)? {
+            Ok(Made::Body(version)) if version == env!("CARGO_PKG_VERSION").as_bytes() => {
+                Ok(worker)
+            }
+            Ok(Made::Whole | Made::Skipped) => Err(io::ErrorKind::InvalidData.into()),
+            Ok(Made::Body(version)) => Err(io::Error::other(format!(
                 "{} is of version {}, and this of {}",
                 isolation.program.display(),
                 String::from_utf8_lossy(&version),
@@ -211,12 +221,12 @@ impl Worker {
         }
     }
 
-    async fn exchange(&mut self, request: &[u8]) -> io::Result<Result<Vec<u8>, Failure>> {
+    async fn exchange(&mut self, request: &[u8]) -> io::Result<Result<Made, Failure>> {
         self.requests.write_all(request).await?;
         self.answer().await
     }
 
-    async fn answer(&mut self) -> io::Result<Result<Vec<u8>, Failure>> {
+    async fn answer(&mut self) -> io::Result<Result<Made, Failure>> {
         let mut head = [0; frame::LENGTH_BYTES];
         self.answers.read_exact(&mut head).await?;
         let mut content = vec![0; frame::length(head, frame::ANSWER_BYTES_MAX)?];

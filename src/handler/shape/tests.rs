@@ -18,8 +18,8 @@ fn when(text: &str, body: &'static [u8]) -> Result<bool, Failure> {
 fn transform(text: &str, body: &'static [u8]) -> Result<String, Failure> {
     let shape = shape(None, Some(text)).unwrap_or_else(|faults| panic!("{text}: {faults:?}"));
     match shape.rules.judge(&sample::event(body)) {
-        Shaped::Changed(event) => Ok(String::from_utf8(event.body.to_vec()).expect("UTF-8")),
-        Shaped::Failed(failure) => Err(failure),
+        Ok(Made::Body(body)) => Ok(String::from_utf8(body).expect("UTF-8")),
+        Err(failure) => Err(failure),
         other => panic!("{text}: {other:?}"),
     }
 }

@@ -1,6 +1,6 @@
-//! The process in which filters run: what an event makes of one ends here, and takes nothing else along.
+//! The process in which expressions run: what an event makes of one ends here, and takes nothing else along.
 //!
-//! It knows a filter and one event after the other, and nothing of the daemon: of its variables none but
+//! It knows its expressions and one event after the other, and nothing of the daemon: of its variables none but
 //! `TZ`, and it opens no database and no connection. What it may take is limited before it reads its first event.
 
 use std::io::{self, Read, Write};
@@ -9,8 +9,7 @@ use std::process::ExitCode;
 use std::sync::mpsc::{Receiver, sync_channel};
 
 use super::frame;
-use super::transform::Transform;
-use super::{EXPRESSION_BYTES_MAX, PANICKED, plain};
+use super::{Made, PANICKED, Shape, ShapeSettings, plain};
 
 /// The program's argument that makes it a worker. Not a command: nothing shows it, and only a daemon speaks
 /// its language.
@@ -32,12 +31,14 @@ const CORE_BYTES: u64 = 1;
 ///
 /// Limits the whole process, so nothing else must run in it.
 pub fn serve(mut input: impl Read, output: impl Write + Send + 'static) -> ExitCode {
-    let Ok(text) = limit().and_then(|()| filter(&mut input)) else { return ExitCode::FAILURE };
+    let Ok(settings) = limit().and_then(|()| expressions(&mut input)) else {
+        return ExitCode::FAILURE;
+    };
     let (give, take) = sync_channel(1);
     let thread = std::thread::Builder::new()
-        .name("transform".to_owned())
+        .name("shape".to_owned())
         .stack_size(STACK_BYTES)
-        .spawn(move || work(&text, &take, output));
+        .spawn(move || work(&settings, &take, output));
     if thread.is_err() {
         return ExitCode::FAILURE;
     }
@@ -51,24 +52,31 @@ pub fn serve(mut input: impl Read, output: impl Write + Send + 'static) -> ExitC
 }
 
 /// Compiles, then answers each event. Ends when there is nobody to answer.
-fn work(text: &str, events: &Receiver<Vec<u8>>, mut output: impl Write) -> io::Result<()> {
+fn work(
+    settings: &ShapeSettings,
+    events: &Receiver<Vec<u8>>,
+    mut output: impl Write,
+) -> io::Result<()> {
     let mut say = |frame: Vec<u8>| output.write_all(&frame).and_then(|()| output.flush());
-    let transform = match Transform::new(text) {
-        Ok(transform) => transform,
-        Err(fault) => return say(frame::answer(&Err(plain(fault)))?),
+    let shape = match Shape::new(settings) {
+        Ok(Some(shape)) => shape,
+        Ok(None) => return say(frame::answer(&Err(plain("there is nothing to run")))?),
+        Err(faults) => {
+            let why = faults.first().map_or("", |fault| fault.why.as_str());
+            return say(frame::answer(&Err(plain(why)))?);
+        }
     };
-    say(frame::answer(&Ok(env!("CARGO_PKG_VERSION").into()))?)?;
+    say(frame::answer(&Ok(Made::Body(env!("CARGO_PKG_VERSION").into())))?)?;
     for content in events {
         let event = frame::event(content)?;
-        let made = catch_unwind(AssertUnwindSafe(|| transform.run(&event)));
+        let made = catch_unwind(AssertUnwindSafe(|| shape.rules.judge(&event)));
         say(frame::answer(&made.unwrap_or_else(|_| Err(plain(PANICKED))))?)?;
     }
     Ok(())
 }
 
-fn filter(input: &mut impl Read) -> io::Result<String> {
-    let text = read(input, EXPRESSION_BYTES_MAX)?;
-    String::from_utf8(text).map_err(|_| io::ErrorKind::InvalidData.into())
+fn expressions(input: &mut impl Read) -> io::Result<ShapeSettings> {
+    frame::expressions(&read(input, frame::SETTINGS_BYTES_MAX)?)
 }
 
 fn read(input: &mut impl Read, most: usize) -> io::Result<Vec<u8>> {
