@@ -8,6 +8,7 @@
 //! say that this does no harm.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use entity::Name;
@@ -16,8 +17,10 @@ use tokio::sync::oneshot;
 use tokio::time::Instant;
 
 use crate::metric::Metrics;
-use crate::store::Store;
-use crate::store::idempotency::{KeyAnswer, KeyClaim, KeyFound, KeyLease, KeyState, KeyVerdict};
+use crate::store::idempotency::{
+    KeyAnswer, KeyBid, KeyClaim, KeyFound, KeyLease, KeyState, KeyVerdict,
+};
+use crate::store::{Store, StoreError};
 
 pub mod cache;
 mod canonical;
@@ -25,10 +28,13 @@ pub mod fingerprint;
 mod gather;
 pub mod key;
 pub mod middleware;
+mod open_keys;
 pub mod policy;
 mod refusal;
+mod renewal;
 mod run;
 mod transaction;
+mod unclaimed;
 
 pub use crate::redis_address::RedisAddress;
 pub use cache::Cache;
@@ -38,6 +44,8 @@ pub use refusal::Refusal;
 pub use run::{Concluded, Run};
 
 use gather::Gatherer;
+use open_keys::OpenKeys;
+use unclaimed::Unclaimed;
 
 /// How long a request waits for the store before it is refused.
 const STORE_PATIENCE: Duration = Duration::from_millis(2500);
@@ -108,6 +116,8 @@ pub enum Begun {
 pub struct Engine {
     store: Store,
     gatherer: Gatherer,
+    unclaimed: Unclaimed,
+    open_keys: OpenKeys,
     metrics: Metrics,
     runtime: Handle,
     cache: Option<Cache>,
@@ -120,7 +130,17 @@ impl Engine {
     pub fn new(store: Store, metrics: Metrics) -> Self {
         let runtime = Handle::current();
         let gatherer = Gatherer::start(store.clone(), &runtime);
-        Self { store, gatherer, metrics, runtime, cache: None, patience: STORE_PATIENCE }
+        let unclaimed = Unclaimed::start(store.clone(), &runtime);
+        Self {
+            store,
+            gatherer,
+            unclaimed,
+            open_keys: OpenKeys::default(),
+            metrics,
+            runtime,
+            cache: None,
+            patience: STORE_PATIENCE,
+        }
     }
 
     /// Asks this cache, of the same store, for completed answers before the database.
@@ -148,8 +168,10 @@ impl Engine {
         }
         let (answer, asked) = oneshot::channel();
         let (engine, its_rules) = (self.clone(), Arc::clone(rules));
+        let heard = Arc::new(AtomicBool::new(false));
+        let hears = Arc::clone(&heard);
         self.runtime.spawn(async move {
-            let begun = engine.decide(claim, &its_rules).await;
+            let begun = engine.decide(claim, &its_rules, &hears).await;
             // Whoever drops it unread gives the key back.
             if answer.send(Handed(Some(begun), engine.runtime.clone())).is_err() {
                 tracing::debug!("whoever asked for a key went away");
@@ -163,6 +185,8 @@ impl Engine {
                 self.metrics.invariant_violated();
                 Begun::Refused(Refusal::Unavailable)
             }
+            // Not away: it may be that somebody's open transaction holds this key.
+            Err(_) if heard.load(Ordering::Relaxed) => Begun::Refused(Refusal::Unavailable),
             Err(_) => away(rules),
         };
         self.metrics.idempotency(&rules.name, word(&begun));
@@ -195,25 +219,26 @@ impl Engine {
         self.metrics.idempotency(&rules.name, refusal.code());
     }
 
-    async fn decide(&self, claim: KeyClaim, rules: &Arc<Rules>) -> Begun {
+    async fn decide(&self, claim: KeyClaim, rules: &Arc<Rules>, heard: &AtomicBool) -> Begun {
         let deadline = Instant::now() + rules.wait;
         let mut rounds = 0;
         let mut look_again = LOOK_AGAIN;
         loop {
             let view = self.cache_view();
-            let row = match self.gatherer.claim(claim.clone(), self.patience).await {
-                Ok(KeyFound::Claimed(lease)) => return self.run(lease, rules),
+            let (asked, bid) = (Instant::now(), KeyBid::new(claim.clone()));
+            let row = match self.gatherer.claim(bid.clone(), asked + self.patience, heard).await {
+                Ok(KeyFound::Claimed(lease)) => return self.run(lease, rules, asked),
                 Ok(KeyFound::Row(row)) => row,
                 Err(error) => {
                     tracing::warn!(gateway = %rules.name, error = %error, cause = ?std::error::Error::source(&error), "an idempotency key can't be claimed");
-                    // What is wrong with the row is no outage: it may well have been run.
-                    return if error.is_transient() {
-                        away(rules)
-                    } else {
-                        Begun::Refused(Refusal::Unavailable)
-                    };
+                    // Whoever runs unguarded may run now: then nobody knows what became of this key.
+                    if error.is_fate_unknown() && !rules.fail_open {
+                        self.unclaimed.note(bid.claim.id, bid.epoch);
+                    }
+                    return undecided(&error, rules);
                 }
             };
+            heard.store(true, Ordering::Relaxed);
             if row.request_hash != claim.request_hash {
                 return Begun::Refused(Refusal::Reused);
             }
@@ -236,12 +261,13 @@ impl Engine {
                     continue;
                 }
                 KeyState::Lapsed | KeyState::Uncertain if may_take_over(rules) => {
+                    let asked = Instant::now();
                     match self.store.take_key_over(claim.clone(), row.epoch).await {
-                        Ok(Some(lease)) => return self.run(lease, rules),
+                        Ok(Some(lease)) => return self.run(lease, rules, asked),
                         Ok(None) => {}
                         Err(error) => {
                             tracing::warn!(gateway = %rules.name, error = %error, "an idempotency key can't be taken over");
-                            return away(rules);
+                            return undecided(&error, rules);
                         }
                     }
                 }
@@ -267,8 +293,8 @@ impl Engine {
         }
     }
 
-    fn run(&self, lease: KeyLease, rules: &Arc<Rules>) -> Begun {
-        Begun::Run(Box::new(Run::new(self.clone(), lease, Arc::clone(rules))))
+    fn run(&self, lease: KeyLease, rules: &Arc<Rules>, asked: Instant) -> Begun {
+        Begun::Run(Box::new(Run::new(self.clone(), lease, Arc::clone(rules), asked)))
     }
 }
 
@@ -287,6 +313,18 @@ impl Drop for Handed {
 /// Whether a run that nobody heard of again may be run anew.
 fn may_take_over(rules: &Rules) -> bool {
     rules.effect == Effect::Transactional || rules.on_unknown == OnUnknown::Rerun
+}
+
+/// What a failure of the store means for a request. Only a store that is away lets anybody run unguarded: a key that
+/// somebody's open transaction holds may be being run, and of one that can't be read nobody knows.
+fn undecided(error: &StoreError, rules: &Rules) -> Begun {
+    if error.is_lock_timeout() {
+        Begun::Refused(Refusal::InProgress)
+    } else if error.is_transient() {
+        away(rules)
+    } else {
+        Begun::Refused(Refusal::Unavailable)
+    }
 }
 
 fn away(rules: &Rules) -> Begun {

@@ -179,8 +179,8 @@ impl Access {
     }
 
     /// Gives an idempotency key back.
-    pub async fn release_key(&self, scope: &str, key: &str) -> Result<(), Failure> {
-        either!(self, it => it.release_key(scope, key))
+    pub async fn release_key(&self, seen: &IdempotencyKeyItem) -> Result<(), Failure> {
+        either!(self, it => it.release_key(seen))
     }
 
     /// Every source.

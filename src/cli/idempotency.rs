@@ -161,7 +161,7 @@ async fn release(
         );
         output.insist(&question, false)?;
     }
-    access.release_key(&found.scope, &found.key).await?;
+    access.release_key(&found).await?;
     output.one(&one(access, &found.key, Some(found.scope), false).await?, text)
 }
 

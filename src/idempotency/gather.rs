@@ -7,13 +7,14 @@
 //! caller: one row that the database won't take, or that somebody holds, costs the others a round trip.
 
 use std::collections::HashMap;
-use std::time::Duration;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use tokio::runtime::Handle;
 use tokio::sync::{mpsc, oneshot};
+use tokio::time::Instant;
 
 use crate::store::idempotency::{
-    KEY_BATCH_MAX, KeyBid, KeyClaim, KeyFound, KeyId, KeyLease, KeySettled, KeyVerdict,
+    KEY_BATCH_MAX, KeyBid, KeyFound, KeyId, KeyLease, KeySettled, KeyVerdict,
 };
 use crate::store::{Store, StoreError};
 
@@ -31,6 +32,8 @@ type Answer<T> = oneshot::Sender<Option<Result<T, StoreError>>>;
 #[derive(Debug)]
 struct Waiting<W, T> {
     wish: W,
+    /// When nobody waits for it any longer; `None` for what has to be done however late.
+    until: Option<Instant>,
     answer: Answer<T>,
 }
 
@@ -55,24 +58,26 @@ impl Gatherer {
         Self { store, bids, ends }
     }
 
-    /// Claims a key, as [`Store::claim_key`] does, waiting at most `patience` for room.
+    /// Claims a key, as [`Store::bid_for_key`] does. What isn't on its way to the database at `until` doesn't go any
+    /// more: then the store is crowded. Sets `heard` when the database said anything of it, however little.
     pub(super) async fn claim(
         &self,
-        claim: KeyClaim,
-        patience: Duration,
+        bid: KeyBid,
+        until: Instant,
+        heard: &AtomicBool,
     ) -> Result<KeyFound, StoreError> {
-        let bid = KeyBid::new(claim);
         // Once it is sent it is waited for: what it came to must be known, so that it can be given back.
-        let found = match tokio::time::timeout(patience, self.bids.reserve()).await {
-            Ok(Ok(room)) => sent(room, bid.clone()).await,
+        let found = match tokio::time::timeout_at(until, self.bids.reserve()).await {
+            Ok(Ok(room)) => sent(room, bid.clone(), Some(until)).await,
             Ok(Err(_)) => None,
             Err(_) => return Err(StoreError::crowded()),
         };
-        match found {
-            Some(found) => found,
-            // A batch may have committed it all the same: then it is known by its epoch.
-            None => self.store.bid_for_key(bid, true).await,
+        if let Some(found) = found {
+            return found;
         }
+        heard.store(true, Ordering::Relaxed);
+        // A batch may have committed it all the same: then it is known by its epoch.
+        self.store.bid_for_key(bid, true).await
     }
 
     /// Ends a run, as [`Store::settle_key`] does.
@@ -82,7 +87,7 @@ impl Gatherer {
         verdict: KeyVerdict,
     ) -> Result<KeySettled, StoreError> {
         let settled = match self.ends.reserve().await {
-            Ok(room) => sent(room, (lease.clone(), verdict.clone())).await,
+            Ok(room) => sent(room, (lease.clone(), verdict.clone()), None).await,
             Err(_) => None,
         };
         match settled {
@@ -96,9 +101,10 @@ impl Gatherer {
 async fn sent<W, T>(
     room: mpsc::Permit<'_, Waiting<W, T>>,
     wish: W,
+    until: Option<Instant>,
 ) -> Option<Result<T, StoreError>> {
     let (answer, answered) = oneshot::channel();
-    room.send(Waiting { wish, answer });
+    room.send(Waiting { wish, until, answer });
     // A task that ended with its runtime says nothing.
     answered.await.ok().flatten()
 }
@@ -115,28 +121,38 @@ async fn claim_batch(batch: Vec<Bidding>, store: &Store) -> Vec<Bidding> {
     let Split { first, others } = Split::of(batch, |bid| &bid.claim.id);
     let bids = first.iter().map(|one| one.wish.clone()).collect();
     match store.bid_for_keys(bids).await {
-        Ok(found) => {
-            let mut left = Vec::new();
-            for (at, other) in others {
-                match found.get(at) {
-                    // The statement began after all of them had come, so what it found holds for each.
-                    Some(Some(KeyFound::Row(row))) if !row.is_free_for(&other.wish.claim) => {
-                        tell(other.answer, Some(Ok(KeyFound::Row(row.clone()))));
-                    }
-                    _ => left.push(other),
-                }
-            }
-            for (one, found) in first.into_iter().zip(found) {
-                tell(one.answer, found.map(Ok));
-            }
-            left
-        }
+        Ok(found) => deal_out(first, others, found),
         Err(error) => {
             tracing::warn!(error = %error, cause = ?std::error::Error::source(&error), keys = first.len(), "idempotency keys can't be claimed together");
             fail(first.into_iter().chain(others.into_iter().map(|(_, other)| other)), &error);
             Vec::new()
         }
     }
+}
+
+/// Tells each what was found, and returns who has to come again.
+fn deal_out(
+    first: Vec<Bidding>,
+    others: Vec<(usize, Bidding)>,
+    found: Vec<Option<KeyFound>>,
+) -> Vec<Bidding> {
+    let mut left = Vec::new();
+    for (at, other) in others {
+        match found.get(at) {
+            // The statement began after all of them had come, so what it found holds for each.
+            Some(Some(KeyFound::Row(row))) if !row.is_free_for(&other.wish.claim) => {
+                tell(other.answer, Some(Ok(KeyFound::Row(row.clone()))));
+            }
+            // They find the run that begins, or get the key themselves.
+            Some(Some(_)) => left.push(other),
+            // No batch would have an answer for them either, and they would take the others' places in it.
+            Some(None) | None => tell(other.answer, None),
+        }
+    }
+    for (one, found) in first.into_iter().zip(found) {
+        tell(one.answer, found.map(Ok));
+    }
+    left
 }
 
 async fn settle(mut waiting: mpsc::Receiver<Ending>, store: Store) {
@@ -167,23 +183,34 @@ fn size(verdict: &KeyVerdict) -> usize {
     }
 }
 
-/// Who was left of the batch before, or else the next one, with what waits. `None` when all callers are gone.
+/// Who was left of the batch before, or else the next one, with what waits. Whom nobody waits for any longer is told
+/// that it is crowded. `None` when all callers are gone.
 async fn gather<W, T>(
     left: Vec<Waiting<W, T>>,
     waiting: &mut mpsc::Receiver<Waiting<W, T>>,
     size: impl Fn(&W) -> usize,
 ) -> Option<Vec<Waiting<W, T>>> {
-    let mut batch = left;
-    if batch.is_empty() {
-        batch.push(waiting.recv().await?);
+    let mut batch: Vec<_> = left.into_iter().filter_map(in_time).collect();
+    while batch.is_empty() {
+        batch.extend(in_time(waiting.recv().await?));
     }
     let mut bytes: usize = batch.iter().map(|one| size(&one.wish)).sum();
     while batch.len() < KEY_BATCH_MAX && bytes < BATCH_BYTES_MAX {
         let Ok(next) = waiting.try_recv() else { break };
+        let Some(next) = in_time(next) else { continue };
         bytes += size(&next.wish);
         batch.push(next);
     }
     Some(batch)
+}
+
+/// Itself while somebody waits for it; else it is told so.
+fn in_time<W, T>(one: Waiting<W, T>) -> Option<Waiting<W, T>> {
+    if one.until.is_none_or(|until| Instant::now() < until) {
+        return Some(one);
+    }
+    tell(one.answer, Some(Err(StoreError::crowded())));
+    None
 }
 
 /// A batch, each key once, and who wants one of these keys, too, with its place.
@@ -221,3 +248,6 @@ fn tell<T>(to: Answer<T>, said: Option<Result<T, StoreError>>) {
         tracing::debug!("whoever handed in an idempotency key did not wait for it");
     }
 }
+
+#[cfg(test)]
+mod tests;

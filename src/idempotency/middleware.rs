@@ -15,6 +15,7 @@
 use std::future::{Ready, ready};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
@@ -28,6 +29,7 @@ use futures::future::LocalBoxFuture;
 use sha2::{Digest, Sha256};
 
 use super::fingerprint::{self, fingerprint};
+use super::open_keys::OpenKey;
 use super::{Begun, Cache, Compare, Concluded, Effect, Ended, Engine, Refusal, Rules, key};
 use crate::store::idempotency::{KeyClaim, KeyId};
 
@@ -43,6 +45,9 @@ use reply::{answer, refused};
 
 /// The largest body of a request, in bytes, unless it is said otherwise.
 const MAX_BODY: usize = 1 << 20;
+
+/// How long a transaction is waited for that a handler left to something that goes on behind it.
+const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(5);
 
 /// Whose key it is: a text that no two principals share. `None` when that can't be told.
 pub type Scope = Arc<dyn Fn(&HttpRequest) -> Option<String> + Send + Sync>;
@@ -252,9 +257,9 @@ impl Idempotency {
         let begun = match self.mode {
             Mode::TwoStep => self.engine.begin(claim, &self.rules).await,
             Mode::SingleTx => match self.engine.begin_transaction(claim, &self.rules).await {
-                Ok(transaction) => {
+                Ok((transaction, open)) => {
                     let current = Current::within(transaction);
-                    return self.detach(request, service, current).await;
+                    return self.detach(request, service, current, Some(open)).await;
                 }
                 Err(begun) => begun,
             },
@@ -262,7 +267,7 @@ impl Idempotency {
         match begun {
             Begun::Run(run) => {
                 let current = Current::of(run);
-                self.detach(request, service, current).await
+                self.detach(request, service, current, None).await
             }
             Begun::Replay(kept) => Ok(request.into_response(replayed(*kept))),
             Begun::Refused(refusal) => Ok(request.into_response(refused(&refusal))),
@@ -300,6 +305,7 @@ impl Idempotency {
         request: ServiceRequest,
         service: Rc<S>,
         current: Current,
+        open: Option<OpenKey>,
     ) -> Result<ServiceResponse<BoxBody>, Error>
     where
         S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
@@ -307,12 +313,16 @@ impl Idempotency {
     {
         let (engine, rules) = (self.engine.clone(), Arc::clone(&self.rules));
         request.extensions_mut().insert(current.clone());
-        let task =
-            actix_web::rt::spawn(
-                async move { run(request, service, current, &engine, &rules).await },
-            );
+        let task = actix_web::rt::spawn(async move {
+            let answered = run(request, service, current, &engine, &rules).await;
+            drop(open);
+            answered
+        });
         // A handler that panicked says nothing; its key stays taken until the lease is over.
-        task.await.map_err(ErrorInternalServerError)?
+        task.await.map_err(|error| {
+            tracing::error!(error = %error, "a handler behind an idempotency key panicked");
+            ErrorInternalServerError("the handler failed")
+        })?
     }
 }
 
@@ -355,7 +365,8 @@ where
             Concluded::Overtaken(_) | Concluded::Stands | Concluded::Unwritten => None,
         },
         Kind::Transaction(transaction) => {
-            let transaction = transaction.lock().await.take();
+            let whole = tokio::time::timeout(GIVEN_BACK_WITHIN, transaction.lock()).await;
+            let transaction = whole.ok().and_then(|mut whole| whole.take());
             commit(transaction, &ended, engine, rules).await
         }
     };

@@ -25,8 +25,10 @@ pub enum Refusal {
     Uncertain,
     /// It was run, answered with this status, and the answer was too large to keep.
     NotStored(u16),
-    /// The store is away.
+    /// The store is away: nothing was run.
     Unavailable,
+    /// The store was asked to commit the run with its answer, and didn't say whether it did.
+    Unconfirmed,
 }
 
 impl Refusal {
@@ -45,7 +47,7 @@ impl Refusal {
             Self::InProgress => "idempotency_in_progress",
             Self::Uncertain => "idempotency_outcome_uncertain",
             Self::NotStored(_) => "result_not_stored",
-            Self::Unavailable => "store_unavailable",
+            Self::Unavailable | Self::Unconfirmed => "store_unavailable",
         }
     }
 
@@ -57,7 +59,7 @@ impl Refusal {
             Self::NoToken | Self::BadToken(_) | Self::ExpiredToken(_) => 401,
             Self::Reused => 422,
             Self::InProgress | Self::Uncertain | Self::NotStored(_) => 409,
-            Self::Unavailable | Self::NoIssuerKey => 503,
+            Self::Unavailable | Self::Unconfirmed | Self::NoIssuerKey => 503,
         }
     }
 
@@ -66,7 +68,7 @@ impl Refusal {
     pub fn retry_after(&self) -> Option<u32> {
         match self {
             Self::InProgress => Some(1),
-            Self::Unavailable => Some(2),
+            Self::Unavailable | Self::Unconfirmed => Some(2),
             Self::NoIssuerKey => Some(5),
             _ => None,
         }
@@ -107,6 +109,9 @@ impl Refusal {
             ),
             Self::Unavailable => {
                 "keys can't be looked up now, and the request was not run; try again with the same key".to_owned()
+            }
+            Self::Unconfirmed => {
+                "whether the request was done is not known now; try again with the same key, under which it is done once, and with no other".to_owned()
             }
         }
     }

@@ -3,7 +3,10 @@
 use std::sync::Arc;
 use std::time::Duration;
 
+use tokio::time::Instant;
+
 use super::policy::{Ended, verdict};
+use super::renewal::Renewal;
 use super::{Begun, Engine, Refusal, Rules};
 use crate::store::StoreError;
 use crate::store::idempotency::{KeyAnswer, KeyLease, KeySettled, KeyState, KeyVerdict};
@@ -23,6 +26,7 @@ const SETTLE_TRY: Duration = Duration::from_secs(5);
 pub struct Run {
     engine: Engine,
     lease: KeyLease,
+    renewal: Renewal,
     rules: Arc<Rules>,
 }
 
@@ -38,8 +42,10 @@ pub enum Concluded {
 }
 
 impl Run {
-    pub(super) fn new(engine: Engine, lease: KeyLease, rules: Arc<Rules>) -> Self {
-        Self { engine, lease, rules }
+    /// Under a lease that was asked for at `asked`.
+    pub(super) fn new(engine: Engine, lease: KeyLease, rules: Arc<Rules>, asked: Instant) -> Self {
+        let renewal = Renewal::of(rules.lease, asked);
+        Self { engine, lease, renewal, rules }
     }
 
     /// Which run of the key this is; 1 is the first.
@@ -76,32 +82,23 @@ impl Run {
     ///
     /// A lease that was lost doesn't end the work: what it does elsewhere can't be taken back.
     pub async fn guard<T>(&self, work: impl Future<Output = T>) -> T {
+        let mut work = std::pin::pin!(work);
         tokio::select! {
-            done = work => done,
-            never = self.keep_alive() => match never {},
+            done = &mut work => return done,
+            () = self.kept_alive() => {}
         }
+        self.engine.metrics.fenced();
+        tracing::warn!(gateway = %self.rules.name, "a run lost the lease of its idempotency key");
+        work.await
     }
 
-    async fn keep_alive(&self) -> std::convert::Infallible {
-        let length = self.rules.lease;
-        loop {
-            tokio::time::sleep(length / 3).await;
-            let renewal = self.engine.store.renew_key(self.lease.clone(), length);
-            match tokio::time::timeout(length / 3, renewal).await {
-                Ok(Ok(true)) => {}
-                Ok(Ok(false)) => {
-                    self.engine.metrics.fenced();
-                    tracing::warn!(gateway = %self.rules.name, "a run lost the lease of its idempotency key");
-                    return std::future::pending().await;
-                }
-                Ok(Err(error)) => {
-                    tracing::warn!(gateway = %self.rules.name, error = %error, "the lease of an idempotency key can't be renewed now");
-                }
-                Err(_) => {
-                    tracing::warn!(gateway = %self.rules.name, "the renewal of an idempotency key's lease gets no answer");
-                }
-            }
-        }
+    /// Keeps the lease alive; returns when it is lost.
+    async fn kept_alive(&self) {
+        let renew = |length| {
+            let (store, lease) = (self.engine.store.clone(), self.lease.clone());
+            async move { store.renew_key(lease, length).await }
+        };
+        self.renewal.keep(renew).await;
     }
 
     /// Writes down how the run ended, for every retry. Durable when it returns [`Concluded::Stands`].
@@ -111,8 +108,16 @@ impl Run {
         if let KeyVerdict::Uncertain(why) = &verdict {
             tracing::warn!(gateway = %rules.name, scope = self.lease.id.scope, key = self.lease.id.key, why, "nobody knows how the run of an idempotency key ended");
         }
-        // The lease is kept alive all the while: the answer is here, and nobody else should run.
-        let written = tokio::time::timeout(SETTLE_FOR, self.guard(self.write_down(&verdict)));
+        let written = tokio::time::timeout(SETTLE_FOR, async {
+            let mut writing = std::pin::pin!(self.write_down(&verdict));
+            // The lease is kept alive all the while: the answer is here, and nobody else should run. That it is no
+            // longer there may be because the end is written down; writing it down tells.
+            tokio::select! {
+                concluded = &mut writing => return concluded,
+                () = self.kept_alive() => {}
+            }
+            writing.await
+        });
         written.await.unwrap_or_else(|_| {
             tracing::error!(gateway = %rules.name, scope = self.lease.id.scope, key = self.lease.id.key, "the end of a run was not written down: its retries are decided as if nobody knew it");
             Concluded::Unwritten
@@ -148,7 +153,9 @@ impl Run {
     pub async fn give_back(&self, why: &str) {
         match self.conclude(&Ended::NotBegun(why.to_owned())).await {
             Concluded::Stands | Concluded::Overtaken(_) => {}
-            Concluded::Unwritten => tracing::warn!("a key that was not run stays taken"),
+            Concluded::Unwritten => {
+                self.engine.unclaimed.note(self.lease.id.clone(), self.lease.epoch);
+            }
         }
     }
 

@@ -60,6 +60,11 @@ impl StoreError {
         Self::Transient(sqlx::Error::PoolTimedOut)
     }
 
+    /// Whether what was asked for may have been done all the same, or may yet be: the connection was lost meanwhile.
+    pub(crate) fn is_fate_unknown(&self) -> bool {
+        fate_unknown(self)
+    }
+
     /// Whether the database answered, and what it refused of a batch certainly wasn't done: each of the batch may
     /// still be done by itself.
     pub(crate) fn is_refusal(&self) -> bool {
@@ -77,6 +82,8 @@ impl StoreError {
             None => self.to_string(),
         };
         match self {
+            Self::Transient(sqlx::Error::PoolTimedOut) => Self::crowded(),
+            Self::Transient(sqlx::Error::PoolClosed) => Self::Transient(sqlx::Error::PoolClosed),
             Self::Transient(_) => Self::Transient(sqlx::Error::Protocol(text)),
             Self::Broken(_) => Self::Broken(sqlx::Error::Protocol(text)),
             Self::Unreadable(_) => Self::Unreadable(text),

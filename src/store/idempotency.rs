@@ -24,7 +24,7 @@ pub(super) mod sweep;
 mod together;
 mod transaction;
 
-pub use browse::{KeyFilter, KeyItem};
+pub use browse::{KeyFilter, KeyItem, key_version};
 pub use cache::{CACHE_VIEW_HOLDS, KeyCacheView};
 pub use model::{
     KeyAnswer, KeyBid, KeyClaim, KeyFound, KeyId, KeyLease, KeyRow, KeySettled, KeyState,
@@ -78,8 +78,8 @@ impl Store {
     /// Claims a key, or finds who was first. Exactly one of any number of concurrent claims gets it.
     ///
     /// A claim whose connection was lost is looked up again: whether it was committed is known by its
-    /// epoch. Only when that fails too is it an error, and then the key may be claimed by nobody until
-    /// its lease lapses.
+    /// epoch. Only when that fails too is it the first error, and then the key may be claimed by nobody until
+    /// it is withdrawn ([`Store::withdraw_key`]).
     pub async fn claim_key(&self, claim: KeyClaim) -> Result<KeyFound, StoreError> {
         self.bid_for_key(KeyBid::new(claim), false).await
     }
@@ -91,7 +91,7 @@ impl Store {
             match claim_or_find(&database, &bid, sent).await {
                 Err(error) if fate_unknown(&error) => {
                     tracing::warn!(error = %error, "a claim's connection was lost; looking it up");
-                    claim_or_find(&database, &bid, true).await
+                    claim_or_find(&database, &bid, true).await.map_err(|_| error)
                 }
                 found => found,
             }
@@ -171,6 +171,21 @@ impl Store {
             Ok(settled(rows))
         })
         .await
+    }
+
+    /// Gives back what a bid came to of which nobody heard and under which nothing ran. [`KeySettled::LeaseLost`]
+    /// when nothing is known of it: it was never committed, or it is still on its way.
+    pub async fn withdraw_key(&self, id: KeyId, epoch: i64) -> Result<KeySettled, StoreError> {
+        let lease = KeyLease {
+            id,
+            request_hash: [0; 32],
+            epoch,
+            expires_at: 0,
+            attempts: 0,
+            recovery_point: None,
+        };
+        let why = "its claim got no answer, and nothing was run".to_owned();
+        self.settle_key(lease, KeyVerdict::Released(why)).await
     }
 
     /// Holds a key for uncertain whose lease lapsed under this epoch; false when it changed meanwhile.

@@ -5,8 +5,10 @@ mod engine;
 pub mod gateway;
 mod gather;
 mod middleware;
+mod single_tx;
 mod store;
 mod together;
+mod unclaimed;
 
 use std::time::Duration;
 

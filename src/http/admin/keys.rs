@@ -34,14 +34,20 @@ pub(super) async fn release(
     state: web::Data<AdminState>,
 ) -> Answered {
     Query::of(&request, &[])?;
-    let ReleaseKey { scope, key } = request::json(&request, &mut payload, &budget).await?;
+    let ReleaseKey { scope, key, version } = request::json(&request, &mut payload, &budget).await?;
     let id = KeyId { scope: scope.clone(), key: key.clone() };
-    let released = state.store.release_key(id, "released by an operator".to_owned()).await?;
+    let why = "released by an operator".to_owned();
+    let released = state.store.release_key(id, version.clone(), why).await?;
     let filter = KeyFilter { scope: Some(scope), key: Some(key), ..KeyFilter::default() };
     let found = state.store.keys(&filter).await?.items.into_iter().next();
-    let found = found.ok_or_else(|| Problem::not_found("idempotency key"))?;
-    if !released {
-        return Err(Problem::new(409, "busy", "it is being run; try again when its lease is over"));
+    let found =
+        IdempotencyKeyItem::from(found.ok_or_else(|| Problem::not_found("idempotency key"))?);
+    if released {
+        return json(&found);
     }
-    json(&IdempotencyKeyItem::from(found))
+    Err(if version.is_some_and(|seen| seen != found.version) {
+        Problem::new(409, "changed", "it changed meanwhile; look at it again")
+    } else {
+        Problem::new(409, "busy", "it is being run; try again when its lease is over")
+    })
 }

@@ -27,10 +27,15 @@ pub(super) async fn commit(
             None
         }
         Ok(KeySettled::LeaseLost) => Some(refused(&Refusal::Unavailable)),
+        // The database answered: it is rolled back.
+        Err(error) if !error.is_fate_unknown() => {
+            tracing::warn!(error = %error, cause = ?std::error::Error::source(&error), "a key's transaction was refused");
+            Some(refused(&Refusal::Unavailable))
+        }
         Err(error) => {
             tracing::warn!(error = %error, "a key's transaction was cut off; looking it up");
-            // Committed or not: the row tells.
-            if engine.holds(&lease).await { None } else { Some(refused(&Refusal::Unavailable)) }
+            // Committed or not: the row tells, once it can be seen.
+            if engine.holds(&lease).await { None } else { Some(refused(&Refusal::Unconfirmed)) }
         }
     }
 }

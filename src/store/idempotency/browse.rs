@@ -24,11 +24,13 @@ const RELEASE_POSTGRES: &str = "UPDATE idempotency_key
        SET status = 'failed', lease_until = NULL, lease_epoch = GREATEST(lease_epoch + 1, $3),
            response_status = NULL, response_headers = NULL, response_body = NULL, completed_at = NULL, failure = $4
      WHERE scope = $1 AND key = $2
+       AND ($5::text IS NULL OR status || '.' || lease_epoch = $5)
        AND NOT (status = 'processing' AND lease_until > clock_timestamp())";
 const RELEASE_SQLITE: &str = "UPDATE idempotency_key
        SET status = 'failed', lease_until = NULL, lease_epoch = MAX(lease_epoch + 1, ?3),
            response_status = NULL, response_headers = NULL, response_body = NULL, completed_at = NULL, failure = ?4
      WHERE scope = ?1 AND key = ?2
+       AND (?5 IS NULL OR status || '.' || lease_epoch = ?5)
        AND NOT (status = 'processing' AND lease_until > strftime('%Y-%m-%d %H:%M:%f', 'now'))";
 
 /// Which keys to list.
@@ -50,6 +52,12 @@ pub struct KeyFilter {
 
 /// A row as it stands, expired ones included.
 pub type KeyItem = table::Model;
+
+/// A word for what an operator sees of a key: it is another one as soon as the key is run, answered or released.
+#[must_use]
+pub fn key_version(item: &KeyItem) -> String {
+    format!("{}.{}", item.status, item.lease_epoch)
+}
 
 impl Store {
     /// A page of keys, by scope and key. Expired ones are there until a cleanup.
@@ -111,12 +119,18 @@ impl Store {
 
     /// Gives a key back, so that its next request runs: the one thing that an operator may decide
     /// about an uncertain one. Its answer, if it has one, is forgotten. False when there is no such
-    /// key, or when it is being run under a live lease.
+    /// key, when it is being run under a live lease, or when it is no longer what it was in the given version
+    /// ([`key_version`]): an answer that came meanwhile is not forgotten by who decided without it.
     ///
     /// Takes [`CACHE_VIEW_HOLDS`] when an answer was forgotten that a cache may hold: once it returns, no
     /// replica serves it any more, whatever the cache does.
-    pub async fn release_key(&self, id: KeyId, why: String) -> Result<bool, StoreError> {
-        let (released, turned) = self.release_row(id, why).await?;
+    pub async fn release_key(
+        &self,
+        id: KeyId,
+        version: Option<String>,
+        why: String,
+    ) -> Result<bool, StoreError> {
+        let (released, turned) = self.release_row(id, version, why).await?;
         if turned {
             tokio::time::sleep(CACHE_VIEW_HOLDS).await;
         }
@@ -124,17 +138,34 @@ impl Store {
     }
 
     /// Whether it was released, and whether that ended the entries of caches.
-    async fn release_row(&self, id: KeyId, why: String) -> Result<(bool, bool), StoreError> {
+    async fn release_row(
+        &self,
+        KeyId { scope, key }: KeyId,
+        version: Option<String>,
+        why: String,
+    ) -> Result<(bool, bool), StoreError> {
         self.detached(move |database| async move {
             let before = generation(&database).await?;
             let ours = super::new_epoch();
             let rows = match &*database {
-                Database::Postgres(postgres) => {
-                    super::texted_pg(&postgres.shared, RELEASE_POSTGRES, &id, ours, &why).await?
-                }
-                Database::Sqlite(sqlite) => {
-                    super::texted_lite(&sqlite.writer, RELEASE_SQLITE, &id, ours, &why).await?
-                }
+                Database::Postgres(postgres) => sqlx::query(RELEASE_POSTGRES)
+                    .bind(scope)
+                    .bind(key)
+                    .bind(ours)
+                    .bind(why)
+                    .bind(version)
+                    .execute(&postgres.shared)
+                    .await?
+                    .rows_affected(),
+                Database::Sqlite(sqlite) => sqlx::query(RELEASE_SQLITE)
+                    .bind(scope)
+                    .bind(key)
+                    .bind(ours)
+                    .bind(why)
+                    .bind(version)
+                    .execute(&sqlite.writer)
+                    .await?
+                    .rows_affected(),
             };
             // Another's turn in between makes us wait in vain, and does no harm.
             Ok((rows == 1, generation(&database).await? != before))

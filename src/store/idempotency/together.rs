@@ -32,8 +32,8 @@ impl Store {
     /// asks for the bid to be made by itself, as one that was sent: the key changed meanwhile, its answer is
     /// large, or it is in the batch already.
     ///
-    /// A batch whose connection was lost is looked up again, as a single claim is. An error is the whole
-    /// batch's; after one that is a refusal each bid may be made by itself.
+    /// A batch whose connection was lost is looked up again, as a single claim is, and the error is the first, too.
+    /// An error is the whole batch's; after one that is a refusal each bid may be made by itself.
     pub async fn bid_for_keys(
         &self,
         bids: Vec<KeyBid>,
@@ -42,7 +42,7 @@ impl Store {
             match claim(&database, &bids, false).await {
                 Err(error) if fate_unknown(&error) => {
                     tracing::warn!(error = %error, keys = bids.len(), "the connection of many claims was lost; looking them up");
-                    claim(&database, &bids, true).await
+                    claim(&database, &bids, true).await.map_err(|_| error)
                 }
                 found => found,
             }

@@ -15,6 +15,7 @@ VALUES ($1, $2, $3, 'processing', clock_timestamp() + make_interval(secs => $4),
        response_status = NULL, response_headers = NULL, response_body = NULL, failure = NULL, completed_at = NULL
  WHERE (k.expires_at <= excluded.created_at
         AND NOT (k.status = 'processing' AND k.lease_until > clock_timestamp()))
-    OR (k.status = 'failed' AND k.request_hash = excluded.request_hash)
+    -- Not a second time by a statement that was delayed, once what it claimed was given back.
+    OR (k.status = 'failed' AND k.request_hash = excluded.request_hash AND k.lease_epoch <> excluded.lease_epoch)
 RETURNING lease_epoch, attempts, recovery_point,
           floor(extract(epoch FROM expires_at) * 1000)::bigint AS expires_at_ms

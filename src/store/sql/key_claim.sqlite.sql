@@ -14,6 +14,6 @@ VALUES (?1, ?2, ?3, 'processing', strftime('%Y-%m-%d %H:%M:%f', 'now', ?4 || ' s
        response_status = NULL, response_headers = NULL, response_body = NULL, failure = NULL, completed_at = NULL
  WHERE (k.expires_at <= excluded.created_at
         AND NOT (k.status = 'processing' AND k.lease_until > excluded.created_at))
-    OR (k.status = 'failed' AND k.request_hash = excluded.request_hash)
+    OR (k.status = 'failed' AND k.request_hash = excluded.request_hash AND k.lease_epoch <> excluded.lease_epoch)
 RETURNING lease_epoch, attempts, recovery_point,
           CAST(round((julianday(expires_at) - 2440587.5) * 86400000) AS INTEGER) AS expires_at_ms

@@ -7,7 +7,7 @@ WITH wish AS MATERIALIZED (
 ),
 -- What is needed later comes along: a batch joined with itself is compared row by row.
 seen AS MATERIALIZED (
-    SELECT w.*, k.status IS NULL OR (k.status = 'failed' AND k.request_hash = w.wished_hash) AS free,
+    SELECT w.*, k.status IS NULL OR (k.status = 'failed' AND k.request_hash = w.wished_hash AND k.lease_epoch <> w.epoch) AS free,
            k.request_hash, k.status, k.lease_epoch, k.attempts, k.recovery_point, k.response_status, k.response_headers, k.failure,
            -- A hundred large answers are not held at once: each of them is found by itself.
            COALESCE(octet_length(k.response_body) > 65536, false) AS too_large,
@@ -44,7 +44,7 @@ claimed AS (
            response_status = NULL, response_headers = NULL, response_body = NULL, failure = NULL, completed_at = NULL
      WHERE (k.expires_at <= excluded.created_at
             AND NOT (k.status = 'processing' AND k.lease_until > clock_timestamp()))
-        OR (k.status = 'failed' AND k.request_hash = excluded.request_hash)
+        OR (k.status = 'failed' AND k.request_hash = excluded.request_hash AND k.lease_epoch <> excluded.lease_epoch)
     RETURNING scope, key, lease_epoch, attempts, recovery_point,
               floor(extract(epoch FROM expires_at) * 1000)::bigint AS expires_at_ms
 )

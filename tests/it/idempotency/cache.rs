@@ -254,7 +254,7 @@ both_databases!(a_released_key_runs_at_every_replica_whatever_redis_keeps, |db| 
     other.hit("k").await;
     // Redis is away when it is released, and comes back as it was.
     redis.freeze();
-    assert!(store.release_key(id("k"), "a test".to_owned()).await.unwrap());
+    assert!(store.release_key(id("k"), None, "a test".to_owned()).await.unwrap());
     redis.thaw();
     other.pay(claim("k", 1), "second").await;
     assert_eq!(text(&one.replay("k").await), "second");

@@ -4,7 +4,7 @@ use bytes::Bytes;
 use futures::future::join_all;
 use hookonce::received::Headers;
 use hookonce::store::idempotency::{
-    KeyAnswer, KeyFilter, KeyFound, KeyLease, KeyRow, KeySettled, KeyState, KeyVerdict,
+    KeyAnswer, KeyFilter, KeyFound, KeyLease, KeyRow, KeySettled, KeyState, KeyVerdict, key_version,
 };
 use hookonce::store::{Store, StoreError};
 
@@ -204,9 +204,32 @@ both_databases!(keys_are_listed_in_pages_and_released_by_hand, |db| async move {
     assert!(matches!(store.keys(&bad).await, Err(StoreError::Invalid(_))));
 
     let why = || "an operator said so".to_owned();
-    assert!(!store.release_key(id("k0"), why()).await.unwrap(), "it is being run");
-    assert!(!store.release_key(id("none"), why()).await.unwrap());
+    assert!(!store.release_key(id("k0"), None, why()).await.unwrap(), "it is being run");
+    assert!(!store.release_key(id("none"), None, why()).await.unwrap());
     backdate(&db, "lease_until", "k0").await;
-    assert!(store.release_key(id("k0"), why()).await.unwrap());
+    assert!(store.release_key(id("k0"), None, why()).await.unwrap());
     assert_eq!(claimed(&store, "k0", 1).await.attempts, 2);
+});
+
+both_databases!(what_changed_since_it_was_seen_is_not_released, |db| async move {
+    let store = db.store().await;
+    let lease = claimed(&store, "k", 1).await;
+    let uncertain = KeyVerdict::Uncertain("a test".to_owned());
+    let settled = store.settle_key(lease.clone(), uncertain).await.unwrap();
+    assert_eq!(settled, KeySettled::Done);
+    let version = || async {
+        let page = store.keys(&KeyFilter::default()).await.unwrap();
+        Some(key_version(&page.items[0]))
+    };
+    let seen = version().await;
+    // Its answer comes after all, while the operator makes up their mind.
+    let answer =
+        KeyAnswer { status: 201, headers: Headers::new(), body: Some(Bytes::new()), note: None };
+    let answered = store.settle_key(lease, KeyVerdict::Completed(answer)).await.unwrap();
+    assert_eq!(answered, KeySettled::Done);
+    let why = || "an operator said so".to_owned();
+    assert!(!store.release_key(id("k"), seen, why()).await.unwrap());
+    let row = store.find_key(id("k")).await.unwrap().unwrap();
+    assert!(matches!(row.state, KeyState::Completed(_)), "the answer is still there: {row:?}");
+    assert!(store.release_key(id("k"), version().await, why()).await.unwrap());
 });

@@ -12,14 +12,12 @@ use hookonce::upkeep::UpkeepParts;
 use hookonce::worker::effect::Effect;
 use hookonce::worker::{Callee, WorkerParts, WorkerStop};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
-use tokio::io::copy_bidirectional;
-use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{Notify, watch};
+use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
 use super::ground::{claim_one, event, name, room, settlement, try_record};
-use crate::support::{PostgresServer, TestDatabase, eventually, within};
+use crate::support::{Link, PostgresServer, TestDatabase, eventually, within};
 
 /// A session beside the store's, on this database or, when `elsewhere`, on another of the cluster.
 async fn admin(db: &TestDatabase, elsewhere: bool) -> (PgConnection, String) {
@@ -85,47 +83,15 @@ async fn a_database_that_takes_no_connections_for_a_while_is_waited_for() {
     assert_eq!(row.delivery.state, State::Delivered);
 }
 
-/// Passes bytes on until it is told that the machine behind it died: then its old connections stay
-/// open and silent, and new ones reach the machine that took over.
-async fn silent_after(signal: watch::Receiver<bool>, server: String) -> u16 {
-    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-    let port = listener.local_addr().unwrap().port();
-    tokio::spawn(async move {
-        while let Ok((mut client, _)) = listener.accept().await {
-            let (mut signal, server) = (signal.clone(), server.clone());
-            let older = !*signal.borrow();
-            tokio::spawn(async move {
-                let mut upstream = TcpStream::connect(server).await.unwrap();
-                let until_then = async {
-                    if older {
-                        drop(signal.wait_for(|died| *died).await);
-                    } else {
-                        std::future::pending::<()>().await;
-                    }
-                };
-                let died = tokio::select! {
-                    _ = copy_bidirectional(&mut client, &mut upstream) => false,
-                    () = until_then => true,
-                };
-                if died {
-                    // Held open, and no byte passes any more.
-                    std::future::pending::<()>().await;
-                }
-            });
-        }
-    });
-    port
-}
-
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_server_that_falls_silent_is_given_up_within_seconds() {
     let db = TestDatabase::postgres().await;
     let url = db.url();
     let server = url.split(['@', '/']).nth(3).unwrap().to_owned();
-    let (died, signal) = watch::channel(false);
-    let port = silent_after(signal, server.clone()).await;
-    let statement_timeout = Duration::from_secs(1);
-    let behind = url.replace(&server, &format!("127.0.0.1:{port}"));
+    let link = Link::to(server.clone()).await;
+    // Long enough for both to be seen under way on a busy machine.
+    let statement_timeout = Duration::from_secs(3);
+    let behind = url.replace(&server, &format!("127.0.0.1:{}", link.port));
     let settings =
         StoreSettings { url: behind, statement_timeout, connections: 2, ..db.settings() };
     let store = Arc::new(Store::open(&settings).await.unwrap());
@@ -148,9 +114,9 @@ async fn a_server_that_falls_silent_is_given_up_within_seconds() {
         (db.number(waiting).await == 2).then_some(())
     })
     .await;
-    died.send(true).unwrap();
+    link.take_over().await;
     holder.close().await.unwrap();
-    let patience = Duration::from_secs(15);
+    let patience = Duration::from_secs(30);
     // Whether it was committed was unknown; it is looked up, and answered as what it is.
     within(patience, "the recording", recording).await.unwrap().unwrap();
     let claimed = within(patience, "the claim", claiming).await.unwrap();

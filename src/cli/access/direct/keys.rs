@@ -17,15 +17,24 @@ impl Direct {
 
     pub(in crate::cli::access) async fn release_key(
         &self,
-        scope: &str,
-        key: &str,
+        seen: &IdempotencyKeyItem,
     ) -> Result<(), Failure> {
-        let id = KeyId { scope: scope.to_owned(), key: key.to_owned() };
-        if self.store.release_key(id, "released by an operator".to_owned()).await? {
+        let id = KeyId { scope: seen.scope.clone(), key: seen.key.clone() };
+        let (version, why) = (seen.version.clone(), "released by an operator".to_owned());
+        if self.store.release_key(id, Some(version), why).await? {
             return Ok(());
         }
-        Err(Failure::Failed(
-            "it is being run, or gone; try again when its lease is over".to_owned(),
-        ))
+        let filter = KeyFilter {
+            scope: Some(seen.scope.clone()),
+            key: Some(seen.key.clone()),
+            ..KeyFilter::default()
+        };
+        let now = self.keys(&filter).await?.items.into_iter().next();
+        let why = match now {
+            None => "it is gone",
+            Some(now) if now.version != seen.version => "it changed meanwhile; look at it again",
+            Some(_) => "it is being run; try again when its lease is over",
+        };
+        Err(Failure::Failed(why.to_owned()))
     }
 }

@@ -23,10 +23,12 @@ impl Remote {
 
     pub(in crate::cli::access) async fn release_key(
         &self,
-        scope: &str,
-        key: &str,
+        seen: &IdempotencyKeyItem,
     ) -> Result<(), Failure> {
-        let wanted = ReleaseKey { scope: scope.to_owned(), key: key.to_owned() };
+        let IdempotencyKeyItem { scope, key, version, .. } = seen.clone();
+        // A daemon of before has no versions.
+        let version = Some(version).filter(|version| !version.is_empty());
+        let wanted = ReleaseKey { scope, key, version };
         let done: IdempotencyKeyItem =
             self.post(&["idempotency-keys", "release"], Some(&wanted)).await?;
         tracing::debug!(done.key, "released");

@@ -4,7 +4,7 @@ use chrono::{DateTime, Utc};
 use serde::{Deserialize, Serialize};
 
 use crate::received::Headers;
-use crate::store::idempotency::KeyItem;
+use crate::store::idempotency::{KeyItem, key_version};
 
 /// An idempotency key.
 #[derive(Debug, Clone, Serialize, Deserialize)]
@@ -15,6 +15,9 @@ pub struct IdempotencyKeyItem {
     pub key: String,
     /// `processing`, `completed`, `failed` (released: may run again) or `uncertain`.
     pub status: String,
+    /// Another word as soon as the key is run, answered or released: to be given back with a release.
+    #[serde(default)]
+    pub version: String,
     /// How many runs began.
     pub attempts: i32,
     /// SHA-256 of what was asked for, in hex.
@@ -48,6 +51,9 @@ pub struct ReleaseKey {
     pub scope: String,
     /// Which.
     pub key: String,
+    /// Only while it is in this version; whatever it is when there is none.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub version: Option<String>,
 }
 
 impl From<KeyItem> for IdempotencyKeyItem {
@@ -55,6 +61,7 @@ impl From<KeyItem> for IdempotencyKeyItem {
         let text = |bytes: &[u8]| String::from_utf8_lossy(bytes).into_owned();
         let headers = Headers::from_bytes(it.response_headers.as_deref().unwrap_or_default());
         Self {
+            version: key_version(&it),
             scope: it.scope,
             key: it.key,
             status: it.status,
