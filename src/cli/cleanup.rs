@@ -66,7 +66,7 @@ async fn clean(
     }
     let done = access.cleanup(false).await?;
     if !done.complete {
-        output.say("its time was up and more is left: run it again, or leave it to the schedule");
+        output.warn("its time was up and more is left: run it again, or leave it to the schedule");
     }
     output.one(&done, text)
 }

@@ -221,7 +221,14 @@ async fn replay(
     }
     let mut done = Vec::new();
     for event in &events {
-        done.extend(access.replay(event.event.id, args.to_handler.as_ref(), args.again).await?);
+        match access.replay(event.event.id, args.to_handler.as_ref(), args.again).await {
+            Ok(replayed) => done.extend(replayed),
+            Err(failure) => {
+                // What was done must be known before the failure is: repeated, it may be delivered again.
+                output.list(&done, None, actions)?;
+                return Err(failure);
+            }
+        }
     }
     if done.is_empty() {
         output.say("these events have no deliveries; name a handler with --to-handler");

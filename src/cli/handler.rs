@@ -92,19 +92,31 @@ async fn act(verb: Verb, access: &Access, output: &Output) -> Result<(), Failure
         Verb::Pause { which, reason } => {
             let mut done = Vec::new();
             for name in which.names(access).await? {
-                done.push(access.pause(&name, reason.clone()).await?);
+                match access.pause(&name, reason.clone()).await {
+                    Ok(paused) => done.push(paused),
+                    Err(failure) => return told(&done, failure, output),
+                }
             }
             output.list(&done, None, pauses)
         }
         Verb::Resume { which } => {
             let mut done = Vec::new();
             for name in which.names(access).await? {
-                done.push(access.resume(&name).await?);
+                match access.resume(&name).await {
+                    Ok(resumed) => done.push(resumed),
+                    Err(failure) => return told(&done, failure, output),
+                }
             }
             output.list(&done, None, pauses)
         }
         Verb::Other(_) => Ok(()),
     }
+}
+
+/// What was done must be known before the failure is.
+fn told(done: &[PauseDone], failure: Failure, output: &Output) -> Result<(), Failure> {
+    output.list(done, None, pauses)?;
+    Err(failure)
 }
 
 fn pauses(done: &[PauseDone]) -> Grid {

@@ -152,13 +152,34 @@ async fn readmit(args: ReadmitArgs, access: &Access, output: &Output) -> Result<
         return Err(Failure::Usage("say which: ids, --source, --since or --all".to_owned()));
     }
     let wanted = ReadmitRequest {
-        ids: args.ids,
+        ids: args.ids.clone(),
         source: args.source,
         since: args.since.map(|since| since.to_rfc3339()),
         dry_run: args.dry_run,
     };
     let done = access.readmit(&wanted).await?;
-    output.list(&done, None, readmitted)
+    output.list(&done, None, readmitted)?;
+    named(&args.ids, &done)
+}
+
+/// Whether each that was named became an event, or would. Of those that a filter found nobody expects it.
+fn named(ids: &[Uuid], done: &[ReadmitItem]) -> Result<(), Failure> {
+    let mut refused = 0;
+    for id in ids {
+        match done.iter().find(|it| it.rejection == *id).map(|it| it.outcome.as_str()) {
+            None | Some("not_found") => {
+                return Err(Failure::NotFound(format!(
+                    "there is no rejection {id} among those that were asked for"
+                )));
+            }
+            Some("accepted" | "duplicate" | "would_pass") => {}
+            Some(_) => refused += 1,
+        }
+    }
+    if refused == 0 {
+        return Ok(());
+    }
+    Err(Failure::Failed(format!("{refused} of {} are still refused", ids.len())))
 }
 
 fn readmitted(done: &[ReadmitItem]) -> Grid {

@@ -1,6 +1,6 @@
 //! Changing things: retry, replay, cancel, discard, readmit, cleanup; nothing without a yes.
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::{PATIENCE, STRIPE, stripe, with_three_events};
 use crate::both_databases;
@@ -121,6 +121,19 @@ both_databases!(a_replay_reopens_what_is_dead_and_repeats_only_when_told, |db| a
     assert_eq!(calls[4].header("hookonce-attempt"), "1");
 });
 
+both_databases!(a_replay_that_fails_half_way_says_what_it_did, |db| async move {
+    let daemon = with_three_events(&db).await;
+    wait_until_settled(&db, PATIENCE).await;
+    let gone =
+        "DELETE FROM event_body WHERE event_id = (SELECT id FROM event WHERE event_id = 'evt_2')";
+    assert_eq!(db.run(gone).await, 1);
+    let words = ["event", "replay", "evt_1", "evt_2", "evt_3", "--again", "--yes", "-o", "json"];
+    let said = daemon.run(&words).await;
+    let done: Value = serde_json::from_str(&said.code(1).says("body").text()).unwrap();
+    let events: Vec<_> = done["items"].as_array().unwrap().iter().map(|it| &it["action"]).collect();
+    assert_eq!(events, ["new"], "{done}");
+});
+
 both_databases!(cleanup_says_what_it_would_delete_and_deletes_it_when_told, |db| async move {
     let daemon = with_three_events(&db).await;
     let past = match db.kind() {
@@ -181,8 +194,14 @@ both_databases!(rejections_are_listed_shown_and_readmitted, |db| async move {
     let shown = daemon.run(&["rejection", "show", id, "-o", "json"]).await.json();
     assert!(shown["body"].as_str().unwrap().contains("evt_late"), "{shown}");
     // It was stale when it came: letting it in now would be a replay.
-    let readmitted = daemon.run(&["rejection", "readmit", id, "-o", "json"]).await.json();
-    assert_eq!(readmitted["items"].as_array().unwrap().len(), 1, "{readmitted}");
+    let refused = daemon.run(&["rejection", "readmit", id, "-o", "json"]).await;
+    let readmitted: Value = serde_json::from_str(&refused.code(1).text()).unwrap();
+    assert_eq!(readmitted["items"][0]["outcome"], "timestamp_stale", "{readmitted}");
     assert_eq!(db.number("SELECT count(*) FROM event").await, 3);
     daemon.run(&["rejection", "readmit"]).await.code(2);
+    // A bulk finds what it finds; who is named and not there was meant.
+    daemon.run(&["rejection", "readmit", "--source", "stripe"]).await.code(0);
+    daemon.run(&["rejection", "readmit", "--source", "other", id]).await.code(4).says(id);
+    let nobody = "01a21aea-04fe-77c2-85da-e377e98fdb69";
+    daemon.run(&["rejection", "readmit", nobody]).await.code(4).says(nobody);
 });
