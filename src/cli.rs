@@ -119,7 +119,7 @@ pub fn main() -> ExitCode {
     if let Some(Verb::Other(words)) = &cli.verb
         && *words == [worker::ARGUMENT]
     {
-        return worker::serve(std::io::stdin().lock(), output::pipe());
+        return worker::serve(std::io::stdin(), output::pipe());
     }
     cli.global.isolate_by_this_program();
     let output = cli.global.output();

@@ -110,7 +110,8 @@ impl Seats {
             // closed before it, and nothing is born that nobody would call.
             Ok(_) if self.closed.load(Ordering::Acquire) => None,
             Ok(permit) => {
-                Some((Seat { _permit: permit, token: tokens.pop(), probe: None }, row.lease))
+                let token = tokens.pop();
+                Some((Seat { _permit: permit, token, probe: None, spent: false }, row.lease))
             }
             Err(TryAcquireError::NoPermits | TryAcquireError::Closed) => {
                 row.behind.store(true, Ordering::Release);

@@ -10,10 +10,11 @@
 
 use std::fmt;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use bytes::Bytes;
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio::time::{Instant, timeout};
 
 use crate::event::Event;
 
@@ -43,6 +44,9 @@ const TIME_MAX: Duration = Duration::from_secs(2);
 /// How many threads the expressions of one handler may hold, those that were left running included; and
 /// how many processes, of which none is left running.
 const THREADS_MAX: usize = 4;
+
+/// How long an event waits for one of these places. It is no part of what its own expressions may take.
+const PLACE_MAX: Duration = Duration::from_secs(10);
 
 /// The cause when an expression's language broke down.
 const PANICKED: &str = "`when` or `transform` panicked on this event";
@@ -78,6 +82,8 @@ pub enum Shaped {
     Failed(Failure),
     /// An expression took too long; it may not the next time.
     Slow(Failure),
+    /// It was never judged, because other events held every place: no fault of its own.
+    Crowded(Failure),
 }
 
 /// Why an expression gave nothing.
@@ -181,19 +187,29 @@ impl Shape {
         &self.settings
     }
 
-    /// Judges an event, on a thread or in a process of its own and within `TIME_MAX`. Dropping the future
-    /// is safe: a process that runs then is killed; a thread runs to its end and what it made is thrown away.
+    /// Judges an event, on a thread or in a process of its own and within 2 s, to which neither the wait for a
+    /// place (10 s at most) nor the start of a process counts. Dropping the future is safe: a process that runs
+    /// then is killed; a thread runs to its end and what it made is thrown away.
     pub async fn apply(&self, event: &Event) -> Shaped {
-        self.apply_within(event, TIME_MAX).await
+        // First come, first served; and never closed.
+        match timeout(PLACE_MAX, Arc::clone(&self.threads).acquire_owned()).await {
+            Ok(place) => self.apply_within(event, TIME_MAX, place.ok()).await,
+            Err(_elapsed) => Shaped::Crowded(plain(format!(
+                "`when` and `transform` were busy with other events of the handler for {PLACE_MAX:?}"
+            ))),
+        }
     }
 
-    async fn apply_within(&self, event: &Event, limit: Duration) -> Shaped {
+    async fn apply_within(
+        &self,
+        event: &Event,
+        limit: Duration,
+        place: Option<OwnedSemaphorePermit>,
+    ) -> Shaped {
         let began = Instant::now();
-        let late = || {
-            let cause = format!("`when` and `transform` took longer than {limit:?}");
-            Shaped::Slow(Failure { detail: cause.clone(), cause })
-        };
-        let (here, place) = match tokio::time::timeout(limit, self.judge_here(event)).await {
+        let late =
+            || Shaped::Slow(plain(format!("`when` and `transform` took longer than {limit:?}")));
+        let (here, place) = match timeout(limit, self.judge_here(event, place)).await {
             Ok(judged) => judged,
             Err(_elapsed) => return late(),
         };
@@ -218,9 +234,8 @@ impl Shape {
     async fn judge_here(
         &self,
         event: &Event,
+        place: Option<OwnedSemaphorePermit>,
     ) -> (Result<Made, Failure>, Option<OwnedSemaphorePermit>) {
-        // Never closed.
-        let place = Arc::clone(&self.threads).acquire_owned().await.ok();
         if self.rules.when.is_none() && self.rules.transform.is_none() {
             return (Ok(Made::Whole), place);
         }
@@ -233,13 +248,6 @@ impl Shape {
                 (Err(Failure { cause, detail }), None)
             }
         }
-    }
-
-    /// What `when` says of an event, on this thread and without a limit of time; `None` without a `when`.
-    ///
-    /// Fails as [`Shape::apply`] would.
-    pub fn takes(&self, event: &Event) -> Option<Result<bool, Failure>> {
-        self.when.as_ref().map(|when| when.holds(event))
     }
 }
 

@@ -88,7 +88,7 @@ impl Trial {
                 tried.when = Some(false);
                 return tried;
             }
-            Shaped::Failed(why) | Shaped::Slow(why) => {
+            Shaped::Failed(why) | Shaped::Slow(why) | Shaped::Crowded(why) => {
                 tried.failure = Some(why.detail.clone());
                 return tried;
             }

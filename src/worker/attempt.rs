@@ -21,6 +21,9 @@ use crate::store::{AttemptRecord, Claimed, Settled, Settlement, Verdict};
 /// How long a settlement may still take once the daemon has cut its calls off.
 const SETTLE_GRACE: Duration = Duration::from_secs(5);
 
+/// When one comes again whose expressions found no place, so that its seat is another's meanwhile.
+const CROWDED: Duration = Duration::from_secs(1);
+
 /// Calls the handler and settles. Keeps its seat until the call has ended and may wait for its
 /// settlement: of those only so many may be, so that a database that takes none stops the claiming.
 pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed, mut seat: Seat) {
@@ -44,6 +47,7 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
         came = run_effect(&shared, &callee, &claim, event.as_ref(), &mut context, &mut seat) => came,
         () = lost.cancelled() => Came::LeaseLost,
         () = shared.stop.calls.cancelled() => match &callee.effect {
+            _ if !seat.is_spent() => Came::not_begun("the daemon shut down before the handler was called", Duration::ZERO),
             // It may have been within its COMMIT.
             Effect::InTransaction(_) => Came::InDoubt(Ending::Interrupted),
             Effect::Call(_) => Came::To(Ending::Interrupted),
@@ -122,6 +126,12 @@ pub(super) enum Came {
     LeaseLost,
 }
 
+impl Came {
+    fn not_begun(cause: &str, after: Duration) -> Self {
+        Self::Uncalled(Ending::NotBegun { cause: cause.to_owned(), after })
+    }
+}
+
 /// Runs what the handler does. Everything that decides whether it is to run at all comes before this.
 async fn run_effect(
     shared: &Shared,
@@ -145,6 +155,7 @@ async fn run_effect(
             return Came::Uncalled(Ending::Returned(Outcome::reject(&why.cause)));
         }
         Shaped::Slow(why) => return Came::Uncalled(Ending::Returned(Outcome::retry(&why.cause))),
+        Shaped::Crowded(why) => return Came::not_begun(&why.cause, CROWDED),
     };
     if let Some(versions) = &callee.versions {
         match staleness::look(shared, versions, claim, as_it_came).await {

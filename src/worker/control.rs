@@ -150,6 +150,7 @@ fn sign(ending: &Ending) -> (Sign, Option<i32>) {
         Ending::Returned(Outcome::Snooze { .. })
         | Ending::Interrupted
         | Ending::Skipped(_)
+        | Ending::NotBegun { .. }
         | Ending::NoBody => (Sign::Nothing, None),
     }
 }

@@ -33,6 +33,13 @@ pub enum Ending {
     Interrupted,
     /// It was not called, and why.
     Skipped(&'static str),
+    /// It was not called yet, and neither is that the event's doing nor the handler's.
+    NotBegun {
+        /// Why.
+        cause: String,
+        /// When it comes again.
+        after: Duration,
+    },
     /// The event's body is gone, so there is nothing to hand over.
     NoBody,
 }
@@ -107,6 +114,10 @@ pub fn judge(attempted: Attempted, policy: &RetryPolicy, jitter: f64) -> Judged 
             let cause = format!("skipped: {why}");
             plain(Verdict::Skipped { cause }, TryOutcome::Skipped, None)
         }
+        Ending::NotBegun { cause, after } => {
+            let verdict = Verdict::Released { after, cause: cause.clone() };
+            plain(verdict, TryOutcome::Snooze, Some(cause))
+        }
         Ending::NoBody => {
             let cause = "the event's body is gone or can't be read".to_owned();
             plain(Verdict::Dead { cause: cause.clone() }, TryOutcome::Reject, Some(cause))
@@ -144,7 +155,7 @@ mod tests {
         let delivered = |verdict: &Verdict| *verdict == Verdict::Delivered;
         type Check<'a> = &'a dyn Fn(&Verdict) -> bool;
         let skipped = |verdict: &Verdict| matches!(verdict, Verdict::Skipped { .. });
-        let cases: [(Ending, TryOutcome, Check<'_>); 9] = [
+        let cases: [(Ending, TryOutcome, Check<'_>); 10] = [
             (Ending::Returned(Outcome::done()), TryOutcome::Delivered, &delivered),
             (Ending::Returned(Outcome::retry("x")), TryOutcome::Retry, &again),
             (Ending::Returned(Outcome::reject("x")), TryOutcome::Reject, &dead),
@@ -157,6 +168,11 @@ mod tests {
             (Ending::Panicked("x".to_owned()), TryOutcome::Panic, &again),
             (Ending::Interrupted, TryOutcome::Fenced, &released),
             (Ending::Skipped("x"), TryOutcome::Skipped, &skipped),
+            (
+                Ending::NotBegun { cause: "x".to_owned(), after: Duration::ZERO },
+                TryOutcome::Snooze,
+                &released,
+            ),
             (Ending::NoBody, TryOutcome::Reject, &dead),
         ];
         for (ending, outcome, verdict) in cases {

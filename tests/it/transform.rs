@@ -1,6 +1,9 @@
 //! `transform`, and a `when` that loops, in a process of its own, by the library: the same as on a thread, and nothing
 //! that it does to its process is done to ours.
 
+use std::io::{Read, Write};
+use std::os::unix::fs::PermissionsExt;
+use std::process::{Command, Stdio};
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +14,8 @@ use hookonce::received::Headers;
 use uuid::Uuid;
 
 use crate::support::daemon::PROGRAM;
+use crate::support::eventually;
+use crate::support::leash::{children, runs, signal};
 
 /// Attempts at what may be late on a busy machine; what is final is so at the first that isn't.
 const TRIES: usize = 30;
@@ -224,4 +229,109 @@ async fn a_program_that_is_none_of_ours_is_an_error_that_comes_again() {
         let want = "`transform` could not be run in a process of its own: ";
         assert!(failure.cause.starts_with(want), "{program}: {failure:?}");
     }
+}
+
+/// How long a process may take to do what it does at once.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Bytes with their length before them, as the pipe has them.
+fn framed(content: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(content.len()).unwrap();
+    [&length.to_be_bytes()[..], content].concat()
+}
+
+fn answer(from: &mut impl Read) -> Vec<u8> {
+    let mut length = [0; 4];
+    from.read_exact(&mut length).unwrap();
+    let mut content = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
+    from.read_exact(&mut content).unwrap();
+    content
+}
+
+/// What it can't read it says, and the event after it is judged; when nobody reads its answers it ends, whoever
+/// still holds the other pipe.
+#[tokio::test]
+async fn a_process_says_what_it_can_not_read_and_ends_when_nobody_listens() {
+    let mut command = Command::new(PROGRAM);
+    command.arg("shape-worker").stdin(Stdio::piped()).stdout(Stdio::piped());
+    let mut worker = command.spawn().unwrap();
+    let mut requests = worker.stdin.take().unwrap();
+    let mut answers = worker.stdout.take().unwrap();
+    requests.write_all(&framed(&[framed(b""), framed(b".")].concat())).unwrap();
+    assert_eq!(answer(&mut answers)[0], 0, "its version");
+    for _ in 0..2 {
+        requests.write_all(&framed(b"no event")).unwrap();
+        let said = answer(&mut answers);
+        assert_eq!(said[0], 1, "a failure");
+        let said = String::from_utf8_lossy(&said[1..]).into_owned();
+        assert!(said.contains("the event did not reach its process whole"), "{said}");
+    }
+    drop(answers);
+    requests.write_all(&framed(b"no event")).unwrap();
+    let ended = eventually(PATIENCE, "its end", || {
+        let ended = worker.try_wait().unwrap();
+        async move { ended }
+    })
+    .await;
+    assert_eq!(ended.code(), Some(1));
+    drop(requests);
+}
+
+/// The processes that were started in this time zone, which is how a test knows its own.
+fn of_zone(zone: &str) -> Vec<u32> {
+    let is_ours = |pid: &u32| {
+        std::fs::read(format!("/proc/{pid}/environ")).is_ok_and(|it| {
+            it.split(|byte| *byte == 0).any(|it| it == format!("TZ={zone}").as_bytes())
+        })
+    };
+    let mut found: Vec<u32> = children(std::process::id()).into_iter().filter(is_ours).collect();
+    found.sort_unstable();
+    found
+}
+
+#[tokio::test]
+async fn an_idle_process_that_ended_is_collected_by_the_next_event_wherever_it_stood() {
+    let settings = ShapeSettings { when: None, transform: Some(".id".to_owned()) };
+    let isolation = Isolation::by(PROGRAM).in_time_zone(Some("UTC0collected".into()));
+    let shape = Shape::new(&settings).unwrap().unwrap().isolated(&isolation);
+    let event = event("{\"id\": 7}");
+    let pids = eventually(PATIENCE, "four processes", || async {
+        futures::future::join_all((0..4).map(|_| shape.apply(&event))).await;
+        Some(of_zone("UTC0collected")).filter(|pids| pids.len() == 4)
+    })
+    .await;
+    // One after the other: at most one of them can be the one that the next event would have found anyway.
+    for pid in &pids[..3] {
+        signal("KILL", &[*pid]);
+        eventually(PATIENCE, "its end", || async { (!runs(*pid)).then_some(()) }).await;
+        assert_eq!(body(&settled(&shape, &event).await), b"7");
+        eventually(PATIENCE, "it to be collected", || async {
+            (!children(std::process::id()).contains(pid)).then_some(())
+        })
+        .await;
+    }
+}
+
+/// A process that leaves on its own was not ended by the event, whatever it is.
+#[tokio::test]
+async fn a_process_that_leaves_with_a_code_makes_no_event_dead() {
+    let dir = tempfile::tempdir().unwrap();
+    let program = dir.path().join("leaves");
+    let hello = framed(&[&[0], env!("CARGO_PKG_VERSION").as_bytes()].concat());
+    let hello: String = hello.iter().map(|byte| format!("\\{byte:03o}")).collect();
+    // It takes the expressions, then the first byte of an event.
+    let script = format!(
+        "#!/bin/sh\nhead -c 13 >/dev/null\nprintf '{hello}'\nhead -c 1 >/dev/null\nexit 3\n"
+    );
+    std::fs::write(&program, script).unwrap();
+    std::fs::set_permissions(&program, std::fs::Permissions::from_mode(0o755)).unwrap();
+    let settings = ShapeSettings { when: None, transform: Some(".".to_owned()) };
+    let shape = Shape::new(&settings).unwrap().unwrap().isolated(&Isolation::by(&program));
+    let want = "`transform` could not be run in a process of its own: it ended with exit status: 3";
+    eventually(PATIENCE, "it to have left", || async {
+        let Shaped::Slow(failure) = shape.apply(&event("{}")).await else { panic!("it is final") };
+        // Whatever else forks in this moment may hold the file open.
+        (failure.cause == want).then_some(())
+    })
+    .await;
 }

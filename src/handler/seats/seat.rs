@@ -14,6 +14,7 @@ pub struct Seat {
     pub(super) _permit: OwnedSemaphorePermit,
     pub(super) token: Option<Token>,
     pub(super) probe: Option<Probe>,
+    pub(super) spent: bool,
 }
 
 /// The one call that tries a handler again.
@@ -55,9 +56,16 @@ impl Seat {
 
     /// The call begins: it counts for the rate.
     pub fn spend(&mut self) {
+        self.spent = true;
         if let Some(token) = &mut self.token {
             token.0 = None;
         }
+    }
+
+    /// Whether its call has begun.
+    #[must_use]
+    pub fn is_spent(&self) -> bool {
+        self.spent
     }
 }
 
@@ -71,6 +79,7 @@ impl Taken {
     /// One of them.
     pub fn one(&mut self) -> Option<Seat> {
         let permit = self.permits.split(1)?;
-        Some(Seat { _permit: permit, token: self.tokens.pop(), probe: self.probe.take() })
+        let (token, probe) = (self.tokens.pop(), self.probe.take());
+        Some(Seat { _permit: permit, token, probe, spent: false })
     }
 }

@@ -27,6 +27,10 @@ pub(super) const SETTINGS_BYTES_MAX: usize = 2 * (LENGTH_BYTES + EXPRESSION_BYTE
 /// The longest answer: what a filter may make, or a failure's texts.
 pub(super) const ANSWER_BYTES_MAX: usize = TRANSFORMED_BYTES_MAX + EXPRESSION_BYTES_MAX;
 
+/// The longest text of a failure. A cause may quote a name as long as an expression; what is longer is cut, because
+/// a failure that can't be told would be taken for a process that hangs.
+const TEXT_BYTES_MAX: usize = 4 * EXPRESSION_BYTES_MAX;
+
 /// How an answer begins.
 const MADE: u8 = 0;
 const FAILED: u8 = 1;
@@ -111,8 +115,9 @@ pub(super) fn answer(made: &Result<Made, Failure>) -> io::Result<Vec<u8>> {
         Ok(Made::Whole) => frame(&[&[WHOLE]]),
         Ok(Made::Skipped) => frame(&[&[SKIPPED]]),
         Err(Failure { cause, detail }) => {
-            let length = u32::try_from(cause.len()).map_err(|_| invalid("a cause is too long"))?;
-            frame(&[&[FAILED], &length.to_be_bytes(), cause.as_bytes(), detail.as_bytes()])
+            let mut texts = vec![FAILED];
+            put(&mut texts, cut(cause).as_bytes())?;
+            frame(&[&texts, cut(detail).as_bytes()])
         }
     }
 }
@@ -134,6 +139,11 @@ pub(super) fn made(mut content: Vec<u8>) -> io::Result<Result<Made, Failure>> {
         }
         _ => Err(invalid("an answer begins with an unknown byte")),
     }
+}
+
+/// As much of a text as fits.
+fn cut(text: &str) -> &str {
+    &text[..text.floor_char_boundary(TEXT_BYTES_MAX)]
 }
 
 fn put(into: &mut Vec<u8>, field: &[u8]) -> io::Result<()> {
@@ -210,6 +220,13 @@ mod tests {
             let frame = answer(&answered).expect("a frame");
             assert_eq!(made(frame[LENGTH_BYTES..].to_vec()).expect("an answer"), answered);
         }
+        let long = "é".repeat(TRANSFORMED_BYTES_MAX);
+        let failure = Err(Failure { cause: format!("x{long}"), detail: long });
+        let frame = answer(&failure).expect("a frame");
+        assert!(frame.len() - LENGTH_BYTES <= ANSWER_BYTES_MAX, "it can be read");
+        let told = made(frame[LENGTH_BYTES..].to_vec()).expect("an answer").expect_err("a failure");
+        assert_eq!(told.cause, format!("x{}", "é".repeat(TEXT_BYTES_MAX / 2 - 1)));
+        assert_eq!(told.detail, "é".repeat(TEXT_BYTES_MAX / 2));
         for bad in [&b""[..], b"\x07", b"\x02x", b"\x03x", b"\x01\0\0", b"\x01\0\0\0\x09abc"] {
             assert!(made(bad.to_vec()).is_err(), "{bad:?}");
         }

@@ -16,7 +16,7 @@ use crate::event::Event;
 /// How long a worker may take to start: it compiles the filter, and the machine may be busy.
 const START_MAX: Duration = Duration::from_secs(10);
 
-/// How long a killed process is waited for. It ends in any case, and is collected when it has.
+/// How long a process that ends is waited for, and one that was killed.
 const REAP_MAX: Duration = Duration::from_secs(1);
 
 /// The one setting that a worker has of us: that its allocator (mimalloc) takes address space bit by bit. By
@@ -129,11 +129,10 @@ impl Workers {
     /// A worker that has nothing to do and still lives.
     fn kept(&self) -> Option<Worker> {
         let mut idle = self.idle.lock().unwrap_or_else(PoisonError::into_inner);
-        // Whatever can't be said to live is no use; dropping it ends it.
-        std::iter::from_fn(|| idle.pop()).find_map(|mut worker| match worker.child.try_wait() {
-            Ok(None) => Some(worker),
-            Ok(Some(_)) | Err(_) => None,
-        })
+        // All of them, so that one that ended below others isn't left uncollected. Whatever can't be said to
+        // live is no use; dropping it ends it.
+        idle.retain_mut(|worker| matches!(worker.child.try_wait(), Ok(None)));
+        idle.pop()
     }
 
     /// What the end of a worker says of the event that it had.
@@ -146,6 +145,10 @@ impl Workers {
             Ok(status) if matches!(status.signal(), Some(1 | 2 | 9 | 15)) => {
                 let killed = format!("{what} was killed with its process while it worked");
                 Refused::Slow(plain(killed))
+            }
+            // Nothing that an event does to it makes it leave: it had nobody to answer, or it is none of ours.
+            Ok(status) if status.code().is_some() => {
+                Refused::Slow(self.by_itself(&io::Error::other(format!("it ended with {status}"))))
             }
             Ok(_) => Refused::Failed(plain(format!(
                 "{what} ended its process on this event: it recursed too deep or took too much memory"
@@ -237,11 +240,12 @@ impl Worker {
     /// How it ended, now that its pipes have.
     async fn end(mut self) -> io::Result<ExitStatus> {
         // Its pipes end a moment before it does, and a signal of ours must not hide what ended it.
-        if let Ok(status) = tokio::time::timeout(REAP_MAX, self.child.wait()).await {
-            return status;
+        if let Some(ended) = self.collected().await {
+            return ended;
         }
         self.child.start_kill()?;
-        self.child.wait().await
+        let stays = || Err(io::Error::other("it can't be ended"));
+        self.collected().await.unwrap_or_else(stays)
     }
 
     /// Ends it, whatever it does.
@@ -249,9 +253,40 @@ impl Worker {
         if let Err(why) = self.child.start_kill() {
             tracing::debug!(error = %why, "a worker had ended before it was killed");
         }
-        // Who drops it instead of waiting for ever has it collected by the runtime.
-        if tokio::time::timeout(REAP_MAX, self.child.wait()).await.is_err() {
+        if self.collected().await.is_none() {
             tracing::debug!("a killed worker takes long to end");
         }
+    }
+
+    /// How it ended, if it does so within [`REAP_MAX`]. Who waits no longer drops it, and the runtime collects it
+    /// whenever it ends: one that the kernel won't let go must not keep its place.
+    async fn collected(&mut self) -> Option<io::Result<ExitStatus>> {
+        tokio::time::timeout(REAP_MAX, self.child.wait()).await.ok()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A process of ours that is no worker, with the pipes of one.
+    fn process(program: &str) -> Worker {
+        let mut command = Command::new("sh");
+        command.args(["-c", program]).kill_on_drop(true);
+        let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().expect("sh");
+        let requests = child.stdin.take().expect("a pipe");
+        let answers = child.stdout.take().expect("a pipe");
+        Worker { child, requests, answers }
+    }
+
+    #[tokio::test]
+    async fn a_process_that_stays_is_not_waited_for_without_end() {
+        let mut stays = process("exec sleep 1000");
+        assert!(stays.collected().await.is_none());
+        // Its pipes are closed and it stays: what ends it is us.
+        let ended = process("exec sleep 1000 <&- >&-").end().await.expect("a status");
+        assert_eq!(std::os::unix::process::ExitStatusExt::signal(&ended), Some(9));
+        let ended = process("exit 3").end().await.expect("a status");
+        assert_eq!(ended.code(), Some(3));
     }
 }

@@ -12,7 +12,11 @@ fn shape(when: Option<&str>, transform: Option<&str>) -> Result<Shape, Vec<Shape
 
 fn when(text: &str, body: &'static [u8]) -> Result<bool, Failure> {
     let shape = shape(Some(text), None).unwrap_or_else(|faults| panic!("{text}: {faults:?}"));
-    shape.takes(&sample::event(body)).expect("a `when`")
+    shape.rules.judge(&sample::event(body)).map(|made| match made {
+        Made::Whole => true,
+        Made::Skipped => false,
+        Made::Body(_) => panic!("{text} has no transform"),
+    })
 }
 
 fn transform(text: &str, body: &'static [u8]) -> Result<String, Failure> {
@@ -245,10 +249,42 @@ async fn the_deepest_condition_that_is_taken_can_be_evaluated() {
 async fn what_never_ends_is_left_behind_in_time() {
     // The runtime of a test waits for its threads, so this one does end, far later than it may.
     let shape = shape(None, Some("last(range(200000))")).expect("a filter");
-    let shaped = shape.apply_within(&sample::event(b"{}"), Duration::from_millis(1)).await;
+    let place = Arc::clone(&shape.threads).try_acquire_owned().ok();
+    let shaped = shape.apply_within(&sample::event(b"{}"), Duration::from_millis(1), place).await;
     let Shaped::Slow(failure) = shaped else { panic!("{shaped:?}") };
     assert!(failure.cause.contains("took longer than 1ms"), "{failure:?}");
     assert_eq!(shape.threads.available_permits(), THREADS_MAX - 1, "it is still counted");
+}
+
+/// By a clock that stands still but for what is said here, so that no machine is too slow.
+#[tokio::test(start_paused = true)]
+async fn the_wait_for_a_place_is_no_part_of_the_time_to_judge() {
+    let shape = Arc::new(shape(Some("body.livemode"), Some("{a: .amount}")).expect("expressions"));
+    let others = Arc::clone(&shape.threads).acquire_many_owned(4).await.expect("all places");
+    let waiting = tokio::spawn({
+        let shape = Arc::clone(&shape);
+        async move { shape.apply(&sample::event(BODY)).await }
+    });
+    tokio::task::yield_now().await;
+    tokio::time::advance(PLACE_MAX - Duration::from_millis(1)).await;
+    tokio::task::yield_now().await;
+    drop(others);
+    let shaped = waiting.await.expect("no panic");
+    assert!(matches!(shaped, Shaped::Changed(_)), "{shaped:?}");
+    assert_eq!(shape.threads.available_permits(), THREADS_MAX);
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_finds_no_place_was_not_judged_and_can_come_again() {
+    let shape = shape(None, Some(".amount")).expect("a filter");
+    let others = Arc::clone(&shape.threads).acquire_many_owned(4).await.expect("all places");
+    let Shaped::Crowded(failure) = shape.apply(&sample::event(BODY)).await else {
+        panic!("it was judged")
+    };
+    let want = "`when` and `transform` were busy with other events of the handler for 10s";
+    assert_eq!(failure.cause, want);
+    drop(others);
+    assert!(matches!(shape.apply(&sample::event(BODY)).await, Shaped::Changed(_)));
 }
 
 #[tokio::test]

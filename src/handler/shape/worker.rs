@@ -6,7 +6,8 @@
 use std::io::{self, Read, Write};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::process::ExitCode;
-use std::sync::mpsc::{Receiver, sync_channel};
+use std::sync::mpsc::{Receiver, channel, sync_channel};
+use std::thread::Builder;
 
 use super::frame;
 use super::{Made, PANICKED, Shape, ShapeSettings, plain};
@@ -26,32 +27,42 @@ const STACK_BYTES: usize = 8 * 1024 * 1024;
 /// No core is as small, and of a limit of 0 a system that pipes its cores to a program takes no notice.
 const CORE_BYTES: u64 = 1;
 
-/// Serves until `input` ends, as it does when the daemon is gone, however that came about. Answers go to
-/// `output`, and nobody reads anything else that it could say.
+/// Serves until `input` ends, as it does when the daemon is gone, however that came about, or until nothing can be
+/// answered any more. Answers go to `output`, and nobody reads anything else that it could say.
 ///
 /// Limits the whole process, so nothing else must run in it.
-pub fn serve(mut input: impl Read, output: impl Write + Send + 'static) -> ExitCode {
+pub fn serve(
+    mut input: impl Read + Send + 'static,
+    output: impl Write + Send + 'static,
+) -> ExitCode {
     let Ok(settings) = limit().and_then(|()| expressions(&mut input)) else {
         return ExitCode::FAILURE;
     };
     let (give, take) = sync_channel(1);
-    let thread = std::thread::Builder::new()
-        .name("shape".to_owned())
-        .stack_size(STACK_BYTES)
-        .spawn(move || work(&settings, &take, output));
-    if thread.is_err() {
-        return ExitCode::FAILURE;
-    }
-    // This thread only reads, so that the end of the daemon ends a filter that never does.
-    while let Ok(content) = read(&mut input, frame::REQUEST_BYTES_MAX) {
-        if give.send(content).is_err() {
-            break;
+    let (leave, left) = channel();
+    let leave_too = leave.clone();
+    let works = Builder::new().name("shape".to_owned()).stack_size(STACK_BYTES).spawn(move || {
+        let worked = work(&settings, &take, output);
+        let code = if worked.is_ok() { ExitCode::SUCCESS } else { ExitCode::FAILURE };
+        leave.send(code).unwrap_or_default();
+    });
+    // It only reads, so that the end of the daemon ends a filter that never does.
+    let reads = Builder::new().name("pipe".to_owned()).spawn(move || {
+        while let Ok(content) = read(&mut input, frame::REQUEST_BYTES_MAX) {
+            if give.send(content).is_err() {
+                break;
+            }
         }
+        leave_too.send(ExitCode::SUCCESS).unwrap_or_default();
+    });
+    // Whichever ends first ends the other: it is in the middle of what nobody waits for.
+    match (works, reads) {
+        (Ok(_), Ok(_)) => left.recv().unwrap_or(ExitCode::FAILURE),
+        _ => ExitCode::FAILURE,
     }
-    ExitCode::SUCCESS
 }
 
-/// Compiles, then answers each event. Ends when there is nobody to answer.
+/// Compiles, then answers each event, also one that can't be read. Ends when there is nobody to answer.
 fn work(
     settings: &ShapeSettings,
     events: &Receiver<Vec<u8>>,
@@ -68,9 +79,12 @@ fn work(
     };
     say(frame::answer(&Ok(Made::Body(env!("CARGO_PKG_VERSION").into())))?)?;
     for content in events {
-        let event = frame::event(content)?;
-        let made = catch_unwind(AssertUnwindSafe(|| shape.rules.judge(&event)));
-        say(frame::answer(&made.unwrap_or_else(|_| Err(plain(PANICKED))))?)?;
+        let made = match frame::event(content) {
+            Ok(event) => catch_unwind(AssertUnwindSafe(|| shape.rules.judge(&event)))
+                .unwrap_or_else(|_| Err(plain(PANICKED))),
+            Err(why) => Err(plain(format!("the event did not reach its process whole: {why}"))),
+        };
+        say(frame::answer(&made)?)?;
     }
     Ok(())
 }

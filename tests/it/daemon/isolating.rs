@@ -15,6 +15,10 @@ const MANY: u32 = 30;
 
 /// A handler whose filter does to itself what the event's type names.
 fn hostile(db: &TestDatabase, endpoint: &Endpoint, tries: u32) -> DaemonPlan {
+    hostile_and(db, endpoint, tries, "")
+}
+
+fn hostile_and(db: &TestDatabase, endpoint: &Endpoint, tries: u32, also: &str) -> DaemonPlan {
     let mut filter = "def spin: spin; ".to_owned();
     for (kind, what) in HOSTILE {
         filter += &format!("if $event.type == \"{kind}\" then ({what}) else ");
@@ -23,7 +27,7 @@ fn hostile(db: &TestDatabase, endpoint: &Endpoint, tries: u32) -> DaemonPlan {
     filter += &" end".repeat(HOSTILE.len());
     // A process that is late on a busy machine is asked again, so that only what is final ends a delivery.
     let retry = format!("retry = {{ attempts = {tries}, backoff = [\"10ms\"] }}");
-    billing(db, endpoint, &format!("transform = '''{filter}'''\n{retry}"))
+    billing(db, endpoint, &format!("transform = '''{filter}'''\n{retry}\n{also}"))
 }
 
 /// The daemon's processes for filters.
@@ -83,6 +87,39 @@ both_databases!(filters_that_never_end_keep_no_place, |db| async move {
     })
     .await;
     assert!(workers(daemon.pid()).len() <= 4);
+});
+
+// More of them than places, so that the last ones wait longer than anybody may; and each may be tried once.
+both_databases!(who_waits_in_vain_for_a_place_loses_no_try, |db| async move {
+    let endpoint = Endpoint::start().await;
+    let daemon = hostile_and(&db, &endpoint, 1, "concurrency = 64").start().await;
+    for n in 10..36 {
+        send(&daemon, &format!("evt_{n}"), "endless").await;
+    }
+    wait_until_settled(&db, PATIENCE * 2).await;
+    let settled = db.texts(SETTLED).await;
+    assert_eq!(settled.len(), 26);
+    for settled in settled {
+        assert!(settled.contains(" dead given up after 1 tries: "), "{settled}");
+        assert!(!settled.contains("busy with other events"), "{settled}");
+    }
+    let waited = "SELECT count(*) FROM attempt WHERE outcome = 'snooze'
+        AND error LIKE '%busy with other events of the handler%'";
+    assert!(db.number(waited).await > 0, "nobody waited");
+});
+
+both_databases!(what_a_shutdown_cuts_off_before_its_call_needs_nobody_to_decide, |db| async move {
+    let endpoint = Endpoint::start().await;
+    let plan = hostile_and(&db, &endpoint, MANY, "on_unknown = \"park\"");
+    let mut daemon = plan.server("grace = \"0s\"").start().await;
+    send(&daemon, "evt_1", "endless").await;
+    eventually(PATIENCE, "its filter to run", || async {
+        (!workers(daemon.pid()).is_empty()).then_some(())
+    })
+    .await;
+    assert!(daemon.stop().await.success());
+    let settled = db.texts(SETTLED).await;
+    assert!(settled[0].starts_with("evt_1 pending "), "{settled:?}");
 });
 
 both_databases!(a_process_that_is_killed_while_idle_costs_no_try, |db| async move {

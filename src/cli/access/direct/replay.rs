@@ -112,7 +112,7 @@ impl Direct {
                 rehearsal.skipped = true;
                 return Ok(());
             }
-            Shaped::Failed(why) | Shaped::Slow(why) => {
+            Shaped::Failed(why) | Shaped::Slow(why) | Shaped::Crowded(why) => {
                 rehearsal.error = Some(why.detail.clone());
                 return Ok(());
             }
