@@ -23,6 +23,7 @@ mod frame;
 mod isolated;
 mod json;
 mod transform;
+mod value;
 pub mod worker;
 
 pub use isolated::Isolation;
@@ -47,6 +48,10 @@ const THREADS_MAX: usize = 4;
 
 /// How long an event waits for one of these places. It is no part of what its own expressions may take.
 const PLACE_MAX: Duration = Duration::from_secs(10);
+
+/// The longest body that a `when` without a loop reads on a thread of the daemon. Read, it may take forty times its
+/// length, and four threads of each handler could take that at once.
+const BODY_HERE_MAX: usize = 256 * 1024;
 
 /// The cause when an expression's language broke down.
 const PANICKED: &str = "`when` or `transform` panicked on this event";
@@ -161,16 +166,16 @@ impl Shape {
     }
 
     /// The same expressions, with what an event can drive without bound in processes of their own: at most four,
-    /// started when they are needed and kept. That is `transform`, and a `when` that goes through lists; any
-    /// other `when` stays in this one.
+    /// started when they are needed and kept. That is `transform`, and a `when` that goes through lists or reads
+    /// a body over 256 KiB; any other `when` stays in this one.
     #[must_use]
     pub fn isolated(&self, isolation: &Isolation) -> Self {
-        let loops = self.when.as_ref().is_some_and(|when| when.loops());
+        let may_go = self.when.as_ref().is_some_and(|when| when.loops() || when.reads_body());
         let apart = ShapeSettings {
-            when: self.settings.when.clone().filter(|_| loops),
+            when: self.settings.when.clone().filter(|_| may_go),
             transform: self.settings.transform.clone(),
         };
-        let here = Rules { when: self.when.clone().filter(|_| !loops), transform: None };
+        let here = Rules { when: self.when.clone(), transform: None };
         let nothing = apart == ShapeSettings::default();
         Self {
             settings: self.settings.clone(),
@@ -209,13 +214,15 @@ impl Shape {
         let began = Instant::now();
         let late =
             || Shaped::Slow(plain(format!("`when` and `transform` took longer than {limit:?}")));
-        let (here, place) = match timeout(limit, self.judge_here(event, place)).await {
+        let when_apart = self.when_apart(event);
+        let (here, place) = match timeout(limit, self.judge_here(event, place, when_apart)).await {
             Ok(judged) => judged,
             Err(_elapsed) => return late(),
         };
         let made = match (&self.workers, here) {
-            (Some(workers), Ok(Made::Whole)) => {
-                workers.judge(event, limit.saturating_sub(began.elapsed())).await
+            (Some(workers), Ok(Made::Whole)) if when_apart || self.settings.transform.is_some() => {
+                let left = limit.saturating_sub(began.elapsed());
+                workers.judge(event, when_apart, left).await
             }
             (_, here) => here.map_err(Refused::Failed),
         };
@@ -230,18 +237,27 @@ impl Shape {
         }
     }
 
+    /// Whether `when` is judged of this event in a process of its own.
+    fn when_apart(&self, event: &Event) -> bool {
+        let costs = |when: &Condition| {
+            when.loops() || (when.reads_body() && event.body.len() > BODY_HERE_MAX)
+        };
+        self.workers.is_some() && self.when.as_ref().is_some_and(|when| costs(when))
+    }
+
     /// What the expressions that run in this process say, and the place among `THREADS_MAX` that they had.
     async fn judge_here(
         &self,
         event: &Event,
         place: Option<OwnedSemaphorePermit>,
+        when_apart: bool,
     ) -> (Result<Made, Failure>, Option<OwnedSemaphorePermit>) {
-        if self.rules.when.is_none() && self.rules.transform.is_none() {
+        if self.rules.transform.is_none() && (when_apart || self.rules.when.is_none()) {
             return (Ok(Made::Whole), place);
         }
         let (rules, event) = (Arc::clone(&self.rules), event.clone());
         // The place goes with the thread, so that those left running are counted.
-        match tokio::task::spawn_blocking(move || (rules.judge(&event), place)).await {
+        match tokio::task::spawn_blocking(move || (rules.judge(&event, true), place)).await {
             Ok(judged) => judged,
             Err(error) => {
                 let (cause, detail) = (PANICKED.to_owned(), error.to_string());
@@ -252,8 +268,9 @@ impl Shape {
 }
 
 impl Rules {
-    fn judge(&self, event: &Event) -> Result<Made, Failure> {
-        if let Some(when) = &self.when
+    /// Without `when` where that was judged before.
+    fn judge(&self, event: &Event, also_when: bool) -> Result<Made, Failure> {
+        if let Some(when) = self.when.as_ref().filter(|_| also_when)
             && !when.holds(event)?
         {
             return Ok(Made::Skipped);

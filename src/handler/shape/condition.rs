@@ -1,13 +1,13 @@
 //! `when`: a CEL expression that says whether an event is taken.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use cel::common::ast::{EntryExpr, Expr, IdedExpr};
-use cel::objects::{Key, Map};
 use cel::{Context, Env, ExecutionError, Program, Value};
 use chrono::SecondsFormat;
 
+use super::value::{Json, map, text};
 use super::{Failure, compiled, json, plain, sane};
 use crate::event::Event;
 
@@ -80,14 +80,20 @@ impl Condition {
         self.loops
     }
 
+    /// Whether it needs the parsed body.
+    pub(super) fn reads_body(&self) -> bool {
+        self.reads_body
+    }
+
     /// Whether it is true of this event. Anything but true and false is a failure.
     pub(super) fn holds(&self, event: &Event) -> Result<bool, Failure> {
         let mut context = Context::with_env(Arc::clone(&self.env));
         context.add_variable_from_value("event", facts(event));
         context.add_variable_from_value("headers", headers(event));
         if self.reads_body {
-            let body = json::parse(&event.body).map_err(|why| plain(format!("`when`: {why}")))?;
-            context.add_variable_from_value("body", value(body));
+            let Json(body) =
+                json::parse(&event.body).map_err(|why| plain(format!("`when`: {why}")))?;
+            context.add_variable_as_val("body", body);
         }
         match self.program.execute(&context) {
             Ok(Value::Bool(holds)) => Ok(holds),
@@ -213,16 +219,6 @@ impl Names {
     }
 }
 
-fn text(text: impl Into<String>) -> Value {
-    Value::String(Arc::new(text.into()))
-}
-
-fn map(entries: impl IntoIterator<Item = (String, Value)>) -> Value {
-    let map: HashMap<Key, Value> =
-        entries.into_iter().map(|(key, value)| (Key::String(Arc::new(key)), value)).collect();
-    Value::Map(Map { map: Arc::new(map) })
-}
-
 fn facts(event: &Event) -> Value {
     let facts = [
         ("id", event.event_id.clone()),
@@ -252,20 +248,4 @@ pub(super) fn joined_headers(event: &Event) -> BTreeMap<String, String> {
             .or_insert_with(|| value.into_owned());
     }
     joined
-}
-
-/// Whole numbers are `int` where they fit, because that is what a number in an expression is.
-fn value(json: serde_json::Value) -> Value {
-    match json {
-        serde_json::Value::Null => Value::Null,
-        serde_json::Value::Bool(it) => Value::Bool(it),
-        serde_json::Value::Number(it) => match (it.as_i64(), it.as_u64()) {
-            (Some(whole), _) => Value::Int(whole),
-            (None, Some(large)) => Value::UInt(large),
-            (None, None) => it.as_f64().map_or(Value::Null, Value::Float),
-        },
-        serde_json::Value::String(it) => text(it),
-        serde_json::Value::Array(it) => Value::List(Arc::new(it.into_iter().map(value).collect())),
-        serde_json::Value::Object(it) => map(it.into_iter().map(|(key, it)| (key, value(it)))),
-    }
 }

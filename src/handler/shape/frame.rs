@@ -71,9 +71,10 @@ pub(super) fn expressions(content: &[u8]) -> io::Result<ShapeSettings> {
     Ok(ShapeSettings { when: next()?, transform: next()? })
 }
 
-/// The frame of an event.
-pub(super) fn request(event: &Event) -> io::Result<Vec<u8>> {
+/// The frame of an event, and of whether `when` is to be judged of it too.
+pub(super) fn request(event: &Event, also_when: bool) -> io::Result<Vec<u8>> {
     let mut facts = Vec::with_capacity(256);
+    facts.push(u8::from(also_when));
     facts.extend_from_slice(event.id.as_bytes());
     facts.extend_from_slice(&event.received_at.timestamp().to_be_bytes());
     facts.extend_from_slice(&event.received_at.timestamp_subsec_nanos().to_be_bytes());
@@ -88,15 +89,17 @@ pub(super) fn request(event: &Event) -> io::Result<Vec<u8>> {
     frame(&[&facts, &event.body])
 }
 
-/// The event of a request's content.
-pub(super) fn event(content: Vec<u8>) -> io::Result<Event> {
+/// The event of a request's content, and whether `when` is to be judged of it too.
+pub(super) fn event(content: Vec<u8>) -> io::Result<(Event, bool)> {
     let content = Bytes::from(content);
     let mut rest = &content[..];
+    let [also_when] = array(&mut rest)?;
     let id = Uuid::from_bytes(array(&mut rest)?);
     let seconds = i64::from_be_bytes(array(&mut rest)?);
     let nanos = u32::from_be_bytes(array(&mut rest)?);
-    let source = Name::new(&text(&mut rest)?).map_err(|why| invalid(&why.to_string()))?;
-    Ok(Event {
+    // What it says quotes the text.
+    let source = Name::new(&text(&mut rest)?).map_err(|_quotes| invalid("a source has no name"))?;
+    let event = Event {
         id,
         source,
         event_id: text(&mut rest)?,
@@ -105,7 +108,8 @@ pub(super) fn event(content: Vec<u8>) -> io::Result<Event> {
             .ok_or_else(|| invalid("a time is out of range"))?,
         headers: Headers::from_bytes(field(&mut rest)?),
         body: content.slice_ref(rest),
-    })
+    };
+    Ok((event, also_when != 0))
 }
 
 /// The frame of what expressions made.
@@ -186,12 +190,15 @@ mod tests {
         let mut event = sample::event(b"{\"a\": 1}");
         event.headers.push("x-odd", b" \xff: tail ");
         event.headers.push("x-odd", b"");
-        let frame = request(&event).expect("a frame");
+        let frame = request(&event, true).expect("a frame");
         let (head, content) = frame.split_at(LENGTH_BYTES);
         let announced = length(head.try_into().expect("four bytes"), REQUEST_BYTES_MAX);
         assert_eq!(announced.expect("a length"), content.len());
-        let back = super::event(content.to_vec()).expect("an event");
+        let (back, also_when) = super::event(content.to_vec()).expect("an event");
         assert_eq!(format!("{back:?}"), format!("{event:?}"));
+        assert!(also_when);
+        let without = request(&event, false).expect("a frame")[LENGTH_BYTES..].to_vec();
+        assert!(!super::event(without).expect("an event").1);
         // What comes before the body can't be cut without notice.
         for end in 0..content.len() - event.body.len() {
             assert!(super::event(content[..end].to_vec()).is_err(), "{end}");

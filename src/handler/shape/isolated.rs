@@ -79,8 +79,15 @@ impl Workers {
     ///
     /// A worker that was kept may have ended for another's sake, so it isn't believed when it ends: a
     /// fresh one is asked the same, and decides.
-    pub(super) async fn judge(&self, event: &Event, limit: Duration) -> Result<Made, Refused> {
-        let request = frame::request(event).map_err(|why| Refused::Failed(self.by_itself(&why)))?;
+    pub(super) async fn judge(
+        &self,
+        event: &Event,
+        also_when: bool,
+        limit: Duration,
+    ) -> Result<Made, Refused> {
+        let what = self.what(also_when);
+        let request = frame::request(event, also_when)
+            .map_err(|why| Refused::Failed(by_itself(what, &why)))?;
         if let Some(kept) = self.kept()
             && let Ok(answered) = self.ask(kept, &request, limit).await
         {
@@ -89,15 +96,15 @@ impl Workers {
         let fresh = tokio::time::timeout(START_MAX, Worker::start(&self.isolation, &self.settings));
         let fresh = match fresh.await {
             Ok(Ok(worker)) => worker,
-            Ok(Err(why)) => return Err(Refused::Slow(self.by_itself(&why))),
+            Ok(Err(why)) => return Err(Refused::Slow(by_itself(what, &why))),
             Err(_elapsed) => {
                 let late = format!("it did not start within {START_MAX:?}");
-                return Err(Refused::Slow(self.by_itself(&io::Error::other(late))));
+                return Err(Refused::Slow(by_itself(what, &io::Error::other(late))));
             }
         };
         match self.ask(fresh, &request, limit).await {
             Ok(answered) => answered,
-            Err(ended) => Err(self.judged(&ended)),
+            Err(ended) => Err(judged(what, &ended)),
         }
     }
 
@@ -135,40 +142,39 @@ impl Workers {
         idle.pop()
     }
 
-    /// What the end of a worker says of the event that it had.
-    fn judged(&self, ended: &io::Result<ExitStatus>) -> Refused {
-        use std::os::unix::process::ExitStatusExt;
-
-        let what = self.what();
-        match ended {
-            // Signals that people and the system send to a process that has done nothing wrong.
-            Ok(status) if matches!(status.signal(), Some(1 | 2 | 9 | 15)) => {
-                let killed = format!("{what} was killed with its process while it worked");
-                Refused::Slow(plain(killed))
-            }
-            // Nothing that an event does to it makes it leave: it had nobody to answer, or it is none of ours.
-            Ok(status) if status.code().is_some() => {
-                Refused::Slow(self.by_itself(&io::Error::other(format!("it ended with {status}"))))
-            }
-            Ok(_) => Refused::Failed(plain(format!(
-                "{what} ended its process on this event: it recursed too deep or took too much memory"
-            ))),
-            Err(why) => Refused::Slow(self.by_itself(why)),
+    /// The expressions that run.
+    fn what(&self, also_when: bool) -> &'static str {
+        match (also_when, &self.settings.transform) {
+            (true, Some(_)) => "`when` or `transform`",
+            (true, None) => "`when`",
+            (false, _) => "`transform`",
         }
     }
+}
 
-    fn by_itself(&self, why: &io::Error) -> Failure {
-        plain(format!("{} could not be run in a process of its own: {why}", self.what()))
-    }
+/// What the end of a worker says of the event that it had.
+fn judged(what: &str, ended: &io::Result<ExitStatus>) -> Refused {
+    use std::os::unix::process::ExitStatusExt;
 
-    /// The expressions that it runs.
-    fn what(&self) -> &'static str {
-        match (&self.settings.when, &self.settings.transform) {
-            (Some(_), Some(_)) => "`when` or `transform`",
-            (Some(_), None) => "`when`",
-            (None, _) => "`transform`",
+    match ended {
+        // Signals that people and the system send to a process that has done nothing wrong.
+        Ok(status) if matches!(status.signal(), Some(1 | 2 | 9 | 15)) => {
+            let killed = format!("{what} was killed with its process while it worked");
+            Refused::Slow(plain(killed))
         }
+        // Nothing that an event does to it makes it leave: it had nobody to answer, or it is none of ours.
+        Ok(status) if status.code().is_some() => {
+            Refused::Slow(by_itself(what, &io::Error::other(format!("it ended with {status}"))))
+        }
+        Ok(_) => Refused::Failed(plain(format!(
+            "{what} ended its process on this event: it recursed too deep or took too much memory"
+        ))),
+        Err(why) => Refused::Slow(by_itself(what, why)),
     }
+}
+
+fn by_itself(what: &str, why: &io::Error) -> Failure {
+    plain(format!("{what} could not be run in a process of its own: {why}"))
 }
 
 /// Pipes say only that they ended.

@@ -12,7 +12,7 @@ fn shape(when: Option<&str>, transform: Option<&str>) -> Result<Shape, Vec<Shape
 
 fn when(text: &str, body: &'static [u8]) -> Result<bool, Failure> {
     let shape = shape(Some(text), None).unwrap_or_else(|faults| panic!("{text}: {faults:?}"));
-    shape.rules.judge(&sample::event(body)).map(|made| match made {
+    shape.rules.judge(&sample::event(body), true).map(|made| match made {
         Made::Whole => true,
         Made::Skipped => false,
         Made::Body(_) => panic!("{text} has no transform"),
@@ -21,7 +21,7 @@ fn when(text: &str, body: &'static [u8]) -> Result<bool, Failure> {
 
 fn transform(text: &str, body: &'static [u8]) -> Result<String, Failure> {
     let shape = shape(None, Some(text)).unwrap_or_else(|faults| panic!("{text}: {faults:?}"));
-    match shape.rules.judge(&sample::event(body)) {
+    match shape.rules.judge(&sample::event(body), true) {
         Ok(Made::Body(body)) => Ok(String::from_utf8(body).expect("UTF-8")),
         Err(failure) => Err(failure),
         other => panic!("{text}: {other:?}"),

@@ -80,8 +80,10 @@ fn work(
     say(frame::answer(&Ok(Made::Body(env!("CARGO_PKG_VERSION").into())))?)?;
     for content in events {
         let made = match frame::event(content) {
-            Ok(event) => catch_unwind(AssertUnwindSafe(|| shape.rules.judge(&event)))
-                .unwrap_or_else(|_| Err(plain(PANICKED))),
+            Ok((event, also_when)) => {
+                catch_unwind(AssertUnwindSafe(|| shape.rules.judge(&event, also_when)))
+                    .unwrap_or_else(|_| Err(plain(PANICKED)))
+            }
             Err(why) => Err(plain(format!("the event did not reach its process whole: {why}"))),
         };
         say(frame::answer(&made)?)?;
