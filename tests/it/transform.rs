@@ -1,9 +1,8 @@
 //! `transform`, and a `when` that loops, in a process of its own, by the library: the same as on a thread, and nothing
 //! that it does to its process is done to ours.
 
-use std::io::{Read, Write};
 use std::os::unix::fs::PermissionsExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::time::Duration;
 
 use bytes::Bytes;
@@ -11,6 +10,8 @@ use chrono::DateTime;
 use hookonce::event::Event;
 use hookonce::handler::shape::{Isolation, Shape, ShapeSettings, Shaped};
 use hookonce::received::Headers;
+use tokio::io::{AsyncReadExt, AsyncWriteExt};
+use tokio::process::{ChildStdout, Command};
 use uuid::Uuid;
 
 use crate::support::daemon::PROGRAM;
@@ -270,12 +271,15 @@ fn framed(content: &[u8]) -> Vec<u8> {
     [&length.to_be_bytes()[..], content].concat()
 }
 
-fn answer(from: &mut impl Read) -> Vec<u8> {
-    let mut length = [0; 4];
-    from.read_exact(&mut length).unwrap();
-    let mut content = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
-    from.read_exact(&mut content).unwrap();
-    content
+async fn answer(from: &mut ChildStdout) -> Vec<u8> {
+    let read = async {
+        let mut length = [0; 4];
+        from.read_exact(&mut length).await.unwrap();
+        let mut content = vec![0; usize::try_from(u32::from_be_bytes(length)).unwrap()];
+        from.read_exact(&mut content).await.unwrap();
+        content
+    };
+    tokio::time::timeout(PATIENCE, read).await.expect("an answer")
 }
 
 /// What it can't read it says, and the event after it is judged; when nobody reads its answers it ends, whoever
@@ -283,26 +287,22 @@ fn answer(from: &mut impl Read) -> Vec<u8> {
 #[tokio::test]
 async fn a_process_says_what_it_can_not_read_and_ends_when_nobody_listens() {
     let mut command = Command::new(PROGRAM);
-    command.arg("shape-worker").stdin(Stdio::piped()).stdout(Stdio::piped());
+    command.arg("shape-worker").stdin(Stdio::piped()).stdout(Stdio::piped()).kill_on_drop(true);
     let mut worker = command.spawn().unwrap();
     let mut requests = worker.stdin.take().unwrap();
     let mut answers = worker.stdout.take().unwrap();
-    requests.write_all(&framed(&[framed(b""), framed(b".")].concat())).unwrap();
-    assert_eq!(answer(&mut answers)[0], 0, "its version");
+    requests.write_all(&framed(&[framed(b""), framed(b".")].concat())).await.unwrap();
+    assert_eq!(answer(&mut answers).await[0], 0, "its version");
     for _ in 0..2 {
-        requests.write_all(&framed(b"no event")).unwrap();
-        let said = answer(&mut answers);
+        requests.write_all(&framed(b"no event")).await.unwrap();
+        let said = answer(&mut answers).await;
         assert_eq!(said[0], 1, "a failure");
         let said = String::from_utf8_lossy(&said[1..]).into_owned();
         assert!(said.contains("the event did not reach its process whole"), "{said}");
     }
     drop(answers);
-    requests.write_all(&framed(b"no event")).unwrap();
-    let ended = eventually(PATIENCE, "its end", || {
-        let ended = worker.try_wait().unwrap();
-        async move { ended }
-    })
-    .await;
+    requests.write_all(&framed(b"no event")).await.unwrap();
+    let ended = tokio::time::timeout(PATIENCE, worker.wait()).await.expect("its end").unwrap();
     assert_eq!(ended.code(), Some(1));
     drop(requests);
 }
