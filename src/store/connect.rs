@@ -71,7 +71,8 @@ pub(super) struct Postgres {
     hot_patience: Duration,
     /// Workers, upkeep, admin.
     pub(super) shared: PgPool,
-    /// Transactions of effects only: see `effect.rs`. As guarded as `shared`, and lazily connected.
+    /// Transactions of effects only: see `effect.rs`. As guarded as `shared`, lazily connected, and outside of
+    /// these transactions it writes nothing.
     pub(super) effects: PgPool,
     /// How long to wait for a call on `shared`.
     patience: Duration,
@@ -275,7 +276,7 @@ async fn open_postgres(
     let keys = pool::writing(2)
         .connect_lazy_with(hot_options.clone().options([("lock_timeout", KEYS_LOCK_TIMEOUT_MS)]));
     let working = pool::asked(2).connect_lazy_with(hot_options);
-    let effects = pool::guarded(EFFECT_POOL).connect_lazy_with(options.clone());
+    let effects = pool::effects(EFFECT_POOL).connect_lazy_with(options.clone());
     let shared = pool::guarded(settings.connections.max(2)).connect_lazy_with(options);
     let orm = SqlxPostgresConnector::from_sqlx_postgres_pool(shared.clone());
     let hot_patience = hot_statement + ANSWER_MARGIN;

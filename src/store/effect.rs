@@ -10,7 +10,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use sqlx::{Executor, PgConnection, SqliteConnection};
+use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -30,6 +30,7 @@ pub use elsewhere::{Applied, Elsewhere, Foreseen};
 pub(super) use postgres::EFFECT_POOL;
 pub use refusal::Refusal;
 pub use rehearsal::Rehearsed;
+pub(super) use sqlite::NoCommit;
 pub use statements::Statements;
 
 /// Locks the delivery on PostgreSQL, if it is still leased under this epoch. It names the lease and not
@@ -51,7 +52,8 @@ const MARK: &str = "SAVEPOINT hookonce_effect";
 const RELEASE_MARK: &str = "RELEASE hookonce_effect";
 
 /// An open transaction. Whoever gets it must neither commit it nor roll it back; a savepoint (`begin()`
-/// on the connection) is fine.
+/// on the connection) is fine. After a `begin()` that failed or was dropped nothing is settled and nothing
+/// written: the driver undoes it at the wrong depth, and the transaction may be over.
 #[derive(Debug)]
 pub struct Tx<'t>(Inner<'t>);
 
@@ -148,7 +150,8 @@ impl Store {
             .detached_long(move |database| async move {
                 match &*database {
                     Database::Postgres(postgres) => {
-                        postgres::transaction(&postgres.effects, limit, &unwanted, |connection| {
+                        let side = postgres::Side::Ours(&postgres.effects);
+                        postgres::transaction(side, limit, &unwanted, |connection| {
                             Box::pin(in_postgres(connection, settlement, work))
                         })
                         .await
@@ -252,6 +255,17 @@ fn failed<E>(error: impl Into<StoreError>) -> Back<E> {
     Back::Failed(error.into())
 }
 
+/// Whether the transaction that somebody worked in is still open, as far as the driver knows. It ends it by itself, and
+/// in silence, when a `begin()` within it fails or is dropped.
+fn still_open<C: Connection, E>(connection: &C) -> Result<(), Back<E>> {
+    if connection.is_in_transaction() {
+        return Ok(());
+    }
+    let why =
+        "the transaction was over before its work was: a `begin()` in it failed or was given up";
+    Err(Back::Failed(StoreError::Invariant(why.to_owned())))
+}
+
 async fn in_postgres<E, W>(
     connection: &mut PgConnection,
     settlement: Settlement,
@@ -270,8 +284,11 @@ where
     if held.is_none() {
         return Err(Back::LeaseLost);
     }
+    // Behind the lock: a row that is locked below a savepoint and changed above it costs a list of lockers.
+    connection.execute(MARK).await.map_err(failed)?;
     let kept = work(Tx(Inner::Postgres(connection))).await.map_err(Back::Refused)?;
-    postgres::plan_as_hot(connection).await.map_err(failed)?;
+    still_open(connection)?;
+    postgres::release_mark(connection).await.map_err(failed)?;
     let batch = finished(settlement, kept, began.elapsed());
     let done = settle::on_postgres(connection, &batch, false).await.map_err(Back::Failed)?;
     lease_held(if done.is_empty() { Settled::LeaseLost } else { Settled::Done })
@@ -299,6 +316,7 @@ where
     // over that error must not get a settlement outside of the transaction: then the mark is gone.
     connection.execute(MARK).await.map_err(failed)?;
     let kept = work(Tx(Inner::Sqlite(connection))).await.map_err(Back::Refused)?;
+    still_open(connection)?;
     connection.execute(RELEASE_MARK).await.map_err(failed)?;
     let batch = finished(settlement, kept, began.elapsed());
     let done = settle::on_sqlite(connection, &batch, false).await.map_err(Back::Failed)?;

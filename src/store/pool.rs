@@ -48,6 +48,10 @@ pub(super) fn sqlite_pool(connections: u32) -> SqlitePoolOptions {
         .test_before_acquire(false)
         .idle_timeout(None)
         .max_lifetime(None)
+        // A transaction that somebody left open here would be everybody's.
+        .before_acquire(|connection, _| {
+            Box::pin(async move { Ok(!connection.is_in_transaction()) })
+        })
 }
 
 /// A pool for single statements that write, or might. A server that is demoted refuses each of them as a whole, and
@@ -88,6 +92,32 @@ pub(super) fn guarded(connections: u32) -> PgPoolOptions {
         })
 }
 
+/// A pool for transactions in which somebody else works: [`guarded`], and outside of such a transaction its
+/// sessions write nothing. The driver ends a transaction in silence when a `begin()` within it fails or is
+/// dropped, and what is run then would stand by itself. [`WRITES`] opens a transaction that may write.
+pub(super) fn effects(connections: u32) -> PgPoolOptions {
+    postgres_pool(connections)
+        .after_connect(|connection, _| {
+            Box::pin(async move {
+                match answering(kept_from_writing(connection)).await? {
+                    true => Ok(()),
+                    false => Err(sqlx::Error::Protocol("the server takes no writes".to_owned())),
+                }
+            })
+        })
+        .before_acquire(|connection, meta| {
+            Box::pin(answering(async move {
+                Ok(!is_old(meta.age) && kept_from_writing(connection).await?)
+            }))
+        })
+        .after_release(|connection, _| {
+            Box::pin(answering(async move { connection.ping().await.map(|()| true) }))
+        })
+}
+
+/// The first statement of a transaction that may write, on a connection of [`effects`].
+pub(super) const WRITES: &str = "SET TRANSACTION READ WRITE";
+
 /// A pool of another's database: whether that may be written to is its statements' to find out.
 pub(super) fn foreign(connections: u32) -> PgPoolOptions {
     postgres_pool(connections).before_acquire(|connection, meta| {
@@ -121,9 +151,29 @@ async fn writable(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
 /// use: workers ask so often that a connection to a demoted primary would never rest long enough to
 /// be found out, and nobody here sees the refusal of a single statement.
 async fn rolled_back(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        return Ok(false);
+    }
     let rows = connection.fetch_all("ROLLBACK; SHOW transaction_read_only").await?;
     let read_only: Option<String> = rows.first().map(|row| row.try_get(0)).transpose()?;
     Ok(read_only.as_deref() == Some("off"))
+}
+
+/// The same, and from here on it writes only in transactions that say so.
+async fn kept_from_writing(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+    if connection.is_in_transaction() {
+        // The driver counts one that somebody left open; it would count on.
+        return Ok(false);
+    }
+    // Asked for behind RESET: what is set here isn't what the database's owner has set. And set only where the session is
+    // ours alone, which our settings at its start tell: a pooler of transactions would hand it to somebody else.
+    let asked = "ROLLBACK; RESET default_transaction_read_only;
+        SELECT NOT pg_is_in_recovery() AND current_setting('default_transaction_read_only') = 'off';
+        SELECT set_config('default_transaction_read_only', 'on', false)
+         WHERE current_setting('idle_in_transaction_session_timeout') = '10s'";
+    let rows = connection.fetch_all(asked).await?;
+    let writable: Option<bool> = rows.first().map(|row| row.try_get(0)).transpose()?;
+    Ok(writable == Some(true))
 }
 
 #[cfg(test)]

@@ -3,6 +3,7 @@
 mod check;
 mod elsewhere;
 mod functions;
+mod nested;
 mod own;
 mod storm;
 

@@ -143,7 +143,8 @@ impl Elsewhere {
     ) -> Result<Applied, Refusal> {
         let ended = match self.fenced().await? {
             Pool::Postgres(pool) => {
-                postgres::transaction(pool, limit, unwanted, |connection| {
+                let side = postgres::Side::Theirs(pool);
+                postgres::transaction(side, limit, unwanted, |connection| {
                     Box::pin(behind_postgres(connection, delivery, statements, filled))
                 })
                 .await

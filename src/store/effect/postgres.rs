@@ -8,9 +8,10 @@ use sqlx::pool::PoolConnection;
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection, PgPool, Postgres, Row};
 use tokio_util::sync::CancellationToken;
 
-use super::Ended;
+use super::{Ended, RELEASE_MARK};
 use crate::store::connect::{self, HOT_PLANNING};
 use crate::store::error::StoreError;
+use crate::store::pool::WRITES;
 
 /// Connections for effects, opened when they are needed.
 pub(in crate::store) const EFFECT_POOL: u32 = 10;
@@ -31,9 +32,26 @@ const COMMIT_ANSWER: Duration = Duration::from_secs(30);
 /// have the number.
 type Session = (i32, DateTime<Utc>);
 
+/// Whose connections a transaction is opened on.
+#[derive(Clone, Copy)]
+pub(super) enum Side<'p> {
+    /// Our own ones, on which a transaction has to say that it writes.
+    Ours(&'p PgPool),
+    /// Another database's.
+    Theirs(&'p PgPool),
+}
+
+impl<'p> Side<'p> {
+    fn pool(self) -> &'p PgPool {
+        match self {
+            Self::Ours(pool) | Self::Theirs(pool) => pool,
+        }
+    }
+}
+
 /// Runs `work` in a transaction. An error means that the transaction's fate is unknown at worst.
 pub(super) async fn transaction<T, B, W>(
-    pool: &PgPool,
+    side: Side<'_>,
     limit: Duration,
     unwanted: &CancellationToken,
     work: W,
@@ -41,16 +59,20 @@ pub(super) async fn transaction<T, B, W>(
 where
     W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, B>>,
 {
-    let mut connection = pool.acquire().await?;
+    let mut connection = side.pool().acquire().await?;
     let mut session = None;
-    let done = run(&mut connection, limit, unwanted, work, &mut session).await;
+    let opening = match side {
+        Side::Ours(_) => WRITES,
+        Side::Theirs(_) => "",
+    };
+    let done = run(&mut connection, opening, limit, unwanted, work, &mut session).await;
     match &done {
         Ok(Ended::Committed(_) | Ended::RolledBack(_)) => {}
         Ok(Ended::Cut) | Err(_) => {
             // Whatever it is in the middle of, it must neither serve again nor hold its locks.
             drop(connection.detach());
             if let Some(session) = session {
-                terminate(pool, session).await;
+                terminate(side.pool(), session).await;
             }
         }
     }
@@ -59,6 +81,7 @@ where
 
 async fn run<T, B, W>(
     connection: &mut PoolConnection<Postgres>,
+    opening: &str,
     limit: Duration,
     unwanted: &CancellationToken,
     work: W,
@@ -71,7 +94,7 @@ where
     // transaction gets savepoints for what he begins.
     let mut transaction = answered(connection.begin()).await?;
     let limits = format!(
-        "SET LOCAL statement_timeout = {0}; SET LOCAL idle_in_transaction_session_timeout = {0}; SELECT pg_backend_pid(), now()",
+        "{opening}; SET LOCAL statement_timeout = {0}; SET LOCAL idle_in_transaction_session_timeout = {0}; SELECT pg_backend_pid(), now()",
         limit.as_millis().clamp(1, 86_400_000)
     );
     let row = answered(transaction.fetch_one(AssertSqlSafe(limits))).await?;
@@ -95,6 +118,9 @@ where
             if let Err(error) = answered(transaction.rollback()).await {
                 tracing::debug!(error = %error, "a transaction was not rolled back in words; its connection goes");
                 connection.close_on_drop();
+            } else if connection.is_in_transaction() {
+                // A savepoint that somebody made and forgot: only that was undone.
+                connection.close_on_drop();
             }
             Ok(Ended::RolledBack(back))
         }
@@ -114,9 +140,12 @@ async fn terminate(pool: &PgPool, (process, began): Session) {
     }
 }
 
-/// From here on the transaction plans as the hot paths do: see [`HOT_PLANNING`].
-pub(super) async fn plan_as_hot(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
-    let settings: Vec<String> =
-        HOT_PLANNING.iter().map(|(name, value)| format!("SET LOCAL {name} = {value}")).collect();
-    connection.execute(AssertSqlSafe(settings.join("; "))).await.map(drop)
+/// Takes the mark away, which fails when its transaction is over; from here on the transaction plans as the hot
+/// paths do: see [`HOT_PLANNING`].
+pub(super) async fn release_mark(connection: &mut PgConnection) -> Result<(), sqlx::Error> {
+    let mut statements = RELEASE_MARK.to_owned();
+    for (name, value) in HOT_PLANNING {
+        statements.push_str(&format!("; SET LOCAL {name} = {value}"));
+    }
+    connection.execute(AssertSqlSafe(statements)).await.map(drop)
 }

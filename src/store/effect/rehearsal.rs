@@ -48,7 +48,8 @@ impl Store {
             .detached_long(move |database| async move {
                 match &*database {
                     Database::Postgres(it) => {
-                        postgres::transaction(&it.effects, limit, &unwanted, |connection| {
+                        let side = postgres::Side::Ours(&it.effects);
+                        postgres::transaction(side, limit, &unwanted, |connection| {
                             Box::pin(async move {
                                 Err::<(), _>(on_postgres(&statements, connection, &filled).await)
                             })

@@ -5,7 +5,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use futures::future::BoxFuture;
-use sqlx::{SqliteConnection, SqlitePool};
+use sqlx::{Connection, SqliteConnection, SqlitePool};
 use tokio_util::sync::CancellationToken;
 
 use super::Ended;
@@ -20,6 +20,31 @@ const CUT_MARGIN: Duration = Duration::from_millis(500);
 /// How long an interrupted statement may take to end.
 const ANSWER: Duration = Duration::from_secs(5);
 
+/// While this lives nothing is committed on its connection, not even a statement outside of a transaction: after
+/// SQLite or the driver has ended a transaction by itself, what is run in its place must not stand.
+#[derive(Debug)]
+pub(in crate::store) struct NoCommit(Arc<AtomicBool>);
+
+impl NoCommit {
+    /// To be dropped before the transaction's own COMMIT.
+    pub(in crate::store) async fn on(
+        connection: &mut SqliteConnection,
+    ) -> Result<Self, sqlx::Error> {
+        let allowed = Arc::new(AtomicBool::new(false));
+        let asked = Arc::clone(&allowed);
+        let hook = move || asked.load(Ordering::SeqCst);
+        connection.lock_handle().await?.set_commit_hook(hook);
+        Ok(Self(allowed))
+    }
+}
+
+impl Drop for NoCommit {
+    fn drop(&mut self) {
+        // The hook stays, and lets everything pass.
+        self.0.store(true, Ordering::SeqCst);
+    }
+}
+
 /// Runs `work` in a transaction. An error means that the transaction's fate is unknown at worst.
 pub(super) async fn transaction<T, B, W>(
     pool: &SqlitePool,
@@ -31,13 +56,14 @@ where
     W: for<'c> FnOnce(&'c mut SqliteConnection) -> BoxFuture<'c, Result<T, B>>,
 {
     let mut connection = pool.acquire().await?;
-    let mut transaction = sqlx::Connection::begin_with(&mut *connection, "BEGIN IMMEDIATE").await?;
+    let mut transaction = Connection::begin_with(&mut *connection, "BEGIN IMMEDIATE").await?;
     let cut = Arc::new(AtomicBool::new(false));
     let interrupted = {
         let (cut, end) = (Arc::clone(&cut), Instant::now() + limit);
         move || !cut.load(Ordering::Relaxed) && Instant::now() < end
     };
     transaction.lock_handle().await?.set_progress_handler(STEPS, interrupted);
+    let no_commit = NoCommit::on(&mut transaction).await?;
     let done = tokio::select! {
         biased;
         done = work(&mut transaction) => Some(done),
@@ -56,6 +82,7 @@ where
     };
     match done {
         Some(Ok(value)) if ended => {
+            drop(no_commit);
             if let Err(error) = transaction.commit().await {
                 close_unless(false, connection);
                 return Err(error.into());
@@ -92,7 +119,8 @@ async fn rolled_back(transaction: sqlx::Transaction<'_, sqlx::Sqlite>, ended: bo
 }
 
 fn close_unless(usable: bool, connection: sqlx::pool::PoolConnection<sqlx::Sqlite>) {
-    if !usable {
+    // A savepoint that somebody made and forgot: only that was undone.
+    if !usable || connection.is_in_transaction() {
         // The pool opens another one; closing this one rolls back what it may hold.
         drop(connection.detach());
     }

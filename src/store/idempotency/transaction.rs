@@ -11,17 +11,24 @@ use super::claim::{claim_lite, claim_pg};
 use super::{KeyClaim, KeyLease, KeySettled, KeyVerdict, new_epoch, settle_lite, settle_pg};
 use crate::store::Store;
 use crate::store::connect::{self, Database};
+use crate::store::effect::NoCommit;
 use crate::store::error::StoreError;
+use crate::store::pool::WRITES;
 
 /// What is done behind it is undone when the answer says that it was refused.
 const MARK: &str = "SAVEPOINT hookonce_work";
 const BACK_TO_MARK: &str = "ROLLBACK TO SAVEPOINT hookonce_work";
+/// Each of the two fails when the transaction is over, which the driver ends in silence when a `begin()` in it fails or
+/// is dropped.
+const RELEASE_MARK: &str = "RELEASE SAVEPOINT hookonce_work";
 
 /// How long settling may take, COMMIT included: a synchronous standby may let it wait.
 const ANSWER: Duration = Duration::from_secs(30);
 
 /// An open transaction in which a key was claimed. Dropped, it is rolled back, key and all.
 pub struct KeyTransaction {
+    /// Dropped first: what comes after it on the connection is committed as ever.
+    no_commit: Option<NoCommit>,
     transaction: Open,
     lease: KeyLease,
 }
@@ -54,12 +61,14 @@ impl Store {
                     // The driver's own BEGIN: what the worker begins within becomes a savepoint.
                     #[expect(clippy::disallowed_methods, reason = "nobody drops this future")]
                     let mut transaction = postgres.effects.begin().await?;
+                    transaction.execute(WRITES).await?;
                     let Some(lease) = claim_pg(&mut *transaction, &claim, ours).await? else {
                         transaction.rollback().await?;
                         return Ok(None);
                     };
                     transaction.execute(MARK).await?;
-                    Ok(Some(KeyTransaction { transaction: Open::Postgres(transaction), lease }))
+                    let transaction = Open::Postgres(transaction);
+                    Ok(Some(KeyTransaction { no_commit: None, transaction, lease }))
                 }
                 Database::Sqlite(sqlite) => {
                     let mut transaction = sqlite.writer.begin_with("BEGIN IMMEDIATE").await?;
@@ -68,7 +77,9 @@ impl Store {
                         return Ok(None);
                     };
                     transaction.execute(MARK).await?;
-                    Ok(Some(KeyTransaction { transaction: Open::Sqlite(transaction), lease }))
+                    let no_commit = Some(NoCommit::on(&mut transaction).await?);
+                    let transaction = Open::Sqlite(transaction);
+                    Ok(Some(KeyTransaction { no_commit, transaction, lease }))
                 }
             }
         })
@@ -118,12 +129,10 @@ impl KeyTransaction {
             }
             return Ok(KeySettled::Done);
         };
-        let refused = answer.status >= 400;
+        let to_mark = if answer.status >= 400 { BACK_TO_MARK } else { RELEASE_MARK };
         let rows = match self.transaction {
             Open::Postgres(mut transaction) => {
-                if refused {
-                    transaction.execute(BACK_TO_MARK).await?;
-                }
+                transaction.execute(to_mark).await?;
                 let rows = settle_pg(&mut *transaction, id, *epoch, &verdict).await?;
                 if rows == 1 {
                     transaction.commit().await?;
@@ -131,9 +140,8 @@ impl KeyTransaction {
                 rows
             }
             Open::Sqlite(mut transaction) => {
-                if refused {
-                    transaction.execute(BACK_TO_MARK).await?;
-                }
+                transaction.execute(to_mark).await?;
+                drop(self.no_commit);
                 let rows = settle_lite(&mut *transaction, id, *epoch, &verdict).await?;
                 if rows == 1 {
                     transaction.commit().await?;

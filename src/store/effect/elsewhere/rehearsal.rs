@@ -61,7 +61,8 @@ impl Elsewhere {
     ) -> Foreseen {
         let ended = match self.pool() {
             Pool::Postgres(pool) => {
-                postgres::transaction(pool, limit, unwanted, |connection| {
+                let side = postgres::Side::Theirs(pool);
+                postgres::transaction(side, limit, unwanted, |connection| {
                     Box::pin(async move {
                         let seen = in_postgres(connection, delivery, &statements, &filled).await;
                         Err::<(), _>(seen)
