@@ -5,6 +5,7 @@ mod elsewhere;
 mod functions;
 mod nested;
 mod own;
+mod standby;
 mod storm;
 
 use crate::daemon::stripe;

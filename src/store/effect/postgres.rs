@@ -60,6 +60,7 @@ where
     W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, B>>,
 {
     let mut connection = side.pool().acquire().await?;
+    // What is to be ended when the transaction doesn't end by itself.
     let mut session = None;
     let opening = match side {
         Side::Ours(_) => WRITES,
@@ -107,11 +108,12 @@ where
     };
     match done {
         Some(Ok(value)) => {
+            // From here on the session is left alone, also when it doesn't answer. One that waits for a synchronous
+            // standby would, if it were ended, show what no standby has: it is gone when one takes over.
+            *session = None;
             tokio::time::timeout(COMMIT_ANSWER, transaction.commit())
                 .await
                 .unwrap_or_else(|_| Err(connect::no_answer()))?;
-            // Committed: nothing of this session is to be ended.
-            *session = None;
             Ok(Ended::Committed(value))
         }
         Some(Err(back)) => {

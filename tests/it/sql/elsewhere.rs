@@ -15,13 +15,13 @@ use crate::store::ground::{claim_one, event, fresh};
 use crate::support::daemon::wait_until_settled;
 use crate::support::{DaemonPlan, Kind, TestApp, TestDatabase};
 
-const LIMIT: Duration = Duration::from_secs(10);
+pub const LIMIT: Duration = Duration::from_secs(10);
 
-fn elsewhere(db: &TestDatabase) -> Elsewhere {
+pub fn elsewhere(db: &TestDatabase) -> Elsewhere {
     Elsewhere::new(Name::new("app").unwrap(), &Secret::new(db.url())).unwrap()
 }
 
-fn statements(db: &TestDatabase, texts: &[&str]) -> Statements {
+pub fn statements(db: &TestDatabase, texts: &[&str]) -> Statements {
     let texts: Vec<String> = texts.iter().map(|text| (*text).to_owned()).collect();
     Statements::new(Script::read(&texts, Dialect::of_url(&db.url())).unwrap())
 }
