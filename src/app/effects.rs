@@ -32,7 +32,7 @@ fn statements(sql: &SqlSettings, databases: &[DatabaseSettings]) -> Result<Effec
     let found = databases.iter().find(|database| database.name == *name);
     let database = found.ok_or_else(|| format!("there is no database `{name}`"))?;
     let elsewhere = Elsewhere::new(name.clone(), &database.url)?;
-    Ok(Effect::Call(Arc::new(StatementsElsewhere { elsewhere, statements })))
+    Ok(Effect::Elsewhere(Arc::new(StatementsElsewhere { elsewhere, statements })))
 }
 
 struct InTransaction<F>(F);

@@ -90,7 +90,7 @@ impl Function {
             concurrency: CONCURRENCY,
             retry: RetryPolicy::default(),
             lease: match self.effect {
-                Effect::Call(_) => LEASE,
+                Effect::Call(_) | Effect::Elsewhere(_) => LEASE,
                 Effect::InTransaction(_) => TRANSACTION_LEASE,
             },
             versions: None,

@@ -40,7 +40,7 @@ fn of_function(function: &Function, source: &SourceSettings) -> Option<String> {
         ));
     }
     match function.effect {
-        Effect::Call(_) => None,
+        Effect::Call(_) | Effect::Elsewhere(_) => None,
         Effect::InTransaction(_) => Some(format!(
             "the function `{}` works in a transaction, and what it gives back is kept but never sent: add it by `App::on`",
             function.name

@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use super::App;
 use crate::config::show;
-use crate::handler::HandlerSettings;
 use crate::handler::trial::Trial;
+use crate::handler::{Handler, HandlerSettings};
 use crate::http::admin::shape::HandlerItem;
 use crate::worker::effect::Effect;
 
@@ -49,6 +49,7 @@ impl App {
                 timeout: callee.timeout,
                 handler: match &callee.effect {
                     Effect::Call(handler) => Some(Arc::clone(handler)),
+                    Effect::Elsewhere(handler) => Some(Arc::clone(handler) as Arc<dyn Handler>),
                     Effect::InTransaction(_) => None,
                 },
             })

@@ -50,7 +50,7 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
             _ if !seat.is_spent() => Came::not_begun("the daemon shut down before the handler was called", Duration::ZERO),
             // It may have been within its COMMIT.
             Effect::InTransaction(_) => Came::InDoubt(Ending::Interrupted),
-            Effect::Call(_) => Came::To(Ending::Interrupted),
+            Effect::Call(_) | Effect::Elsewhere(_) => Came::To(Ending::Interrupted),
         },
     };
     let took = begun.elapsed();
@@ -166,6 +166,13 @@ async fn run_effect(
     seat.spend();
     match &callee.effect {
         Effect::Call(handler) => Came::To(call(handler.as_ref(), event, context).await),
+        Effect::Elsewhere(handler) => {
+            // Waiting for a connection is no try here either: its time runs from when it has one.
+            let turn = handler.elsewhere.turn().await;
+            let ending = call(handler.as_ref(), event, context).await;
+            drop(turn);
+            Came::To(ending)
+        }
         Effect::InTransaction(effect) => {
             // Waiting for a connection is no try: the lease is renewed meanwhile. Never closed.
             let turn = shared.effects.acquire().await;

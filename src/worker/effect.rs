@@ -20,6 +20,8 @@ pub enum Effect {
     Call(Arc<dyn Handler>),
     /// Within the settling transaction: exactly once.
     InTransaction(Arc<dyn Transactional>),
+    /// A call behind a fence in another database: as good as exactly once. It begins when a connection there is free.
+    Elsewhere(Arc<StatementsElsewhere>),
 }
 
 /// An effect that is durable together with its delivery's settlement, or not at all.

@@ -7,6 +7,7 @@ mod nested;
 mod own;
 mod standby;
 mod storm;
+mod turns;
 
 use crate::daemon::stripe;
 use crate::support::{DaemonPlan, Kind, TestDatabase};

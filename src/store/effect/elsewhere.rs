@@ -12,7 +12,7 @@ use entity::Name;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::sqlite::{SqliteConnectOptions, SqlitePool, SqliteSynchronous};
 use sqlx::{ConnectOptions, Executor, PgConnection, SqliteConnection};
-use tokio::sync::OnceCell;
+use tokio::sync::{OnceCell, OwnedSemaphorePermit, Semaphore};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
@@ -25,6 +25,9 @@ use crate::store::pool::{ACQUIRE_TIMEOUT, foreign, sqlite_pool};
 mod rehearsal;
 
 pub use rehearsal::Foreseen;
+
+/// Connections to a file, which has one writer.
+const SQLITE_POOL: u32 = 1;
 
 const HAS_FENCE_POSTGRES: &str = "SELECT to_regclass('hookonce_fence') IS NOT NULL";
 
@@ -59,6 +62,8 @@ pub struct Elsewhere {
     pool: Arc<OnceLock<Pool>>,
     /// Set once the fence's table is known to be there.
     fence: Arc<OnceCell<()>>,
+    /// One for each connection.
+    turns: Arc<Semaphore>,
 }
 
 #[derive(Debug, Clone)]
@@ -104,13 +109,25 @@ impl Elsewhere {
                 Options::Sqlite(Box::new(options.disable_statement_logging()))
             }
         };
-        Ok(Self { name, options, pool: Arc::default(), fence: Arc::default() })
+        let turns = match &options {
+            Options::Postgres(_) => postgres::EFFECT_POOL,
+            Options::Sqlite(_) => SQLITE_POOL,
+        };
+        let turns = Arc::new(Semaphore::new(turns as usize));
+        Ok(Self { name, options, pool: Arc::default(), fence: Arc::default(), turns })
     }
 
     /// Its name in the config.
     #[must_use]
     pub fn name(&self) -> &Name {
         &self.name
+    }
+
+    /// Waits until fewer work here than there are connections; whoever holds this may call [`Elsewhere::apply`],
+    /// which would else wait for one within its time, five seconds at most. Cancel-safe.
+    pub async fn turn(&self) -> Option<OwnedSemaphorePermit> {
+        // Never closed, so there is always one in the end.
+        Arc::clone(&self.turns).acquire_owned().await.ok()
     }
 
     /// Runs the statements once for this delivery, however often it is called and by however many.
@@ -225,7 +242,7 @@ impl Elsewhere {
                 foreign(postgres::EFFECT_POOL).connect_lazy_with((**options).clone()),
             ),
             Options::Sqlite(options) => {
-                Pool::Sqlite(sqlite_pool(1).connect_lazy_with((**options).clone()))
+                Pool::Sqlite(sqlite_pool(SQLITE_POOL).connect_lazy_with((**options).clone()))
             }
         })
     }
