@@ -31,6 +31,7 @@ mod leases;
 pub mod settle;
 mod settler;
 mod staleness;
+mod work;
 
 use control::Controls;
 use effect::Effect;

@@ -17,6 +17,10 @@ use super::{Claimed, Store};
 use crate::event::Event;
 use crate::received::Headers;
 
+mod renew;
+
+pub use renew::{Held, Renewed};
+
 /// Claims on PostgreSQL.
 const CLAIM_POSTGRES: &str = include_str!("sql/claim.postgres.sql");
 /// Claims on SQLite, of one handler and one source at a time.
@@ -32,23 +36,6 @@ const NEXT_DUE_SQLITE: &str =
 const EVENT_SQLITE: &str =
     "SELECT e.id AS event, e.source, e.event_id, e.type, e.received_at, b.headers, b.body
        FROM event e LEFT JOIN event_body b ON b.event_id = e.id WHERE e.id = ?1";
-
-/// Locked in the order of their id, as settling does: the two must not deadlock.
-const RENEW_POSTGRES: &str = "WITH held AS MATERIALIZED (
-        SELECT d.id, t.epoch, t.lease
-          FROM delivery d
-          JOIN UNNEST($1::uuid[], $2::int8[], $3::float8[]) AS t (id, epoch, lease) ON d.id = t.id
-         WHERE d.state = 'leased' AND d.lease_epoch = t.epoch
-         ORDER BY d.id
-           FOR NO KEY UPDATE OF d)
-    UPDATE delivery d SET lease_until = clock_timestamp() + make_interval(secs => held.lease)
-      FROM held
-     WHERE d.id = held.id AND d.state = 'leased' AND d.lease_epoch = held.epoch
-    RETURNING d.id";
-
-const RENEW_SQLITE: &str =
-    "UPDATE delivery SET lease_until = strftime('%Y-%m-%d %H:%M:%f', 'now', ?3 || ' seconds')
-     WHERE id = ?1 AND state = 'leased' AND lease_epoch = ?2";
 
 const UNCLAIM_POSTGRES: &str = "WITH held AS MATERIALIZED (
         SELECT d.id, t.epoch
@@ -75,17 +62,6 @@ pub struct Room {
     pub lease: Duration,
 }
 
-/// A lease that its worker still wants.
-#[derive(Debug, Clone, Copy)]
-pub struct Held {
-    /// The delivery.
-    pub delivery: Uuid,
-    /// The claim's epoch.
-    pub epoch: i64,
-    /// From now.
-    pub lease: Duration,
-}
-
 impl Store {
     /// Leases what is due to `worker`, for each handler at most its room: an equal share for each source that has
     /// something due, of each the oldest first. What a source leaves of its share is for the next claim.
@@ -109,15 +85,6 @@ impl Store {
     pub async fn next_due(&self, handlers: Vec<Name>) -> Result<Option<Duration>, StoreError> {
         let until: Option<f64> = self.detached(|database| next_due(database, handlers)).await?;
         Ok(until.map(|secs| Duration::try_from_secs_f64(secs.max(0.0)).unwrap_or(Duration::MAX)))
-    }
-
-    /// Renews leases, and returns the deliveries whose lease is no longer this worker's.
-    pub async fn renew(&self, held: Vec<Held>) -> Result<Vec<Uuid>, StoreError> {
-        self.detached(|database| async move {
-            let kept = renew(&database, &held).await?;
-            Ok(held.iter().map(|held| held.delivery).filter(|id| !kept.contains(id)).collect())
-        })
-        .await
     }
 
     /// Gives back claims whose try has not begun: pending again, not counted.
@@ -362,39 +329,6 @@ async fn next_due(database: Arc<Database>, handlers: Vec<Name>) -> Result<Option
                 };
             }
             Ok(least)
-        }
-    }
-}
-
-async fn renew(database: &Database, held: &[Held]) -> Result<Vec<Uuid>, StoreError> {
-    match database {
-        Database::Postgres(postgres) => {
-            let ids: Vec<Uuid> = held.iter().map(|held| held.delivery).collect();
-            let epochs: Vec<i64> = held.iter().map(|held| held.epoch).collect();
-            let leases: Vec<f64> = held.iter().map(|held| seconds(held.lease)).collect();
-            Ok(sqlx::query_scalar(RENEW_POSTGRES)
-                .bind(&ids)
-                .bind(&epochs)
-                .bind(&leases)
-                .fetch_all(&postgres.shared)
-                .await?)
-        }
-        Database::Sqlite(sqlite) => {
-            let mut kept = Vec::with_capacity(held.len());
-            let mut transaction = sqlite.writer.begin_with("BEGIN IMMEDIATE").await?;
-            for held in held {
-                let done = sqlx::query(RENEW_SQLITE)
-                    .bind(held.delivery)
-                    .bind(held.epoch)
-                    .bind(seconds(held.lease))
-                    .execute(&mut *transaction)
-                    .await?;
-                if done.rows_affected() == 1 {
-                    kept.push(held.delivery);
-                }
-            }
-            transaction.commit().await?;
-            Ok(kept)
         }
     }
 }

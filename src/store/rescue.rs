@@ -71,8 +71,8 @@ impl Store {
         .await
     }
 
-    /// Settles lapsed leases. One that was renewed, settled or rescued meanwhile answers
-    /// [`Settled::LeaseLost`] and is left as it is.
+    /// Settles lapsed leases. One that was renewed, settled or rescued meanwhile answers [`Settled::LeaseLost`] and is
+    /// left as it is; so is one whose row somebody works on.
     pub async fn settle_lapsed(&self, batch: Vec<Settlement>) -> Vec<Result<Settled, StoreError>> {
         self.settle_as(batch, true).await
     }

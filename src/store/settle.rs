@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use entity::{State, TryOutcome};
-use sqlx::{PgConnection, SqliteConnection};
+use sqlx::{AssertSqlSafe, PgConnection, SqlSafeStr, SqliteConnection};
 use uuid::Uuid;
 
 use super::connect::{Database, Postgres, Sqlite};
@@ -16,6 +16,10 @@ use super::{Settled, Settlement, Store, Verdict};
 const SETTLE_POSTGRES: &str = include_str!("sql/settle.postgres.sql");
 /// Settles on SQLite, one delivery at a time.
 const SETTLE_SQLITE: &str = include_str!("sql/settle.sqlite.sql");
+
+/// How [`SETTLE_POSTGRES`] locks; and how the rescuer does.
+const LOCK_HELD: &str = "FOR NO KEY UPDATE OF d";
+const SKIP_HELD: &str = "FOR NO KEY UPDATE OF d SKIP LOCKED";
 
 const INSERT_ATTEMPT: &str = "INSERT INTO attempt (delivery_id, n, epoch, started_at, duration_ms, outcome, status, error, response, content_type)
      VALUES (?1, ?2, ?3, COALESCE(?4, strftime('%Y-%m-%d %H:%M:%f', 'now')), ?5, ?6, ?7, ?8, ?9, ?10)";
@@ -185,7 +189,13 @@ pub(super) async fn on_postgres(
     let causes: Vec<Option<String>> = written.iter().map(|one| one.cause.map(text)).collect();
     let responses: Vec<Option<&[u8]>> =
         batch.iter().map(|one| one.attempt.response.as_deref()).collect();
-    Ok(sqlx::query_as(SETTLE_POSTGRES)
+    let statement = match lapsed_only {
+        false => SETTLE_POSTGRES.into_sql_str(),
+        // A row that is locked is worked on: by an effect that outlived its lease, or by its settlement. Whoever waits
+        // for it lets all the others wait.
+        true => AssertSqlSafe(SETTLE_POSTGRES.replace(LOCK_HELD, SKIP_HELD)).into_sql_str(),
+    };
+    Ok(sqlx::query_as(statement)
         .bind(batch.iter().map(|one| one.delivery).collect::<Vec<_>>())
         .bind(batch.iter().map(|one| one.epoch).collect::<Vec<_>>())
         .bind(written.iter().map(|one| one.state.as_str()).collect::<Vec<_>>())

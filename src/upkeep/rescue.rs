@@ -60,10 +60,8 @@ async fn free_all(parts: &UpkeepParts) -> bool {
             Ok(0) => return true,
             Ok(rescued) => {
                 tracing::warn!(rescued, "rescued {rescued} deliveries whose worker was gone");
+                // Fewer than a batch are no end: of a full one some may be worked on, and are left.
                 parts.wake.notify_one();
-                if rescued < BATCH as usize {
-                    return true;
-                }
             }
             Err(error) => {
                 tracing::warn!(error = %error, "lapsed leases could not be rescued now");
@@ -100,7 +98,7 @@ pub async fn rescue_once(
     for settled in store.settle_lapsed(settlements).await {
         match settled {
             Ok(Settled::Done) => rescued += 1,
-            // Renewed, settled or rescued by somebody else meanwhile.
+            // Renewed, settled or rescued by somebody else meanwhile, or just worked on.
             Ok(Settled::LeaseLost) => {}
             Err(error) if error.is_transient() => return Err(error),
             Err(error) => {

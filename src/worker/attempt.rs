@@ -1,28 +1,22 @@
-//! One try: the handler's call under a deadline, a panic guard and a lease, and its settlement.
+//! One try: what its handler does under a lease, and its settlement.
 
-use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 use entity::TryOutcome;
-use futures::FutureExt;
 
-use super::effect::{Effect, Transactional, within};
+use super::effect::Effect;
 use super::settle::{Attempted, Ending, Judged, judge};
-use super::{Callee, Shared, answer, control, staleness};
+use super::work::{Came, work};
+use super::{Callee, Shared, answer, control};
 use crate::event::Event;
 use crate::handler::answers::ANSWER_BYTES_MAX;
 use crate::handler::seats::Seat;
-use crate::handler::shape::Shaped;
-use crate::handler::{Context, Handler, Outcome, RESPONSE_BYTES_MAX};
-use crate::store::effect::Effected;
+use crate::handler::{Context, RESPONSE_BYTES_MAX};
 use crate::store::{AttemptRecord, Claimed, Settled, Settlement, Verdict};
 
 /// How long a settlement may still take once the daemon has cut its calls off.
 const SETTLE_GRACE: Duration = Duration::from_secs(5);
-
-/// When one comes again whose expressions found no place, so that its seat is another's meanwhile.
-const CROWDED: Duration = Duration::from_secs(1);
 
 /// Calls the handler and settles. Keeps its seat until the call has ended and may wait for its
 /// settlement: of those only so many may be, so that a database that takes none stops the claiming.
@@ -44,7 +38,7 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
     let came = tokio::select! {
         // A call that has just ended is settled, even when the lease was lost in the same moment.
         biased;
-        came = run_effect(&shared, &callee, &claim, event.as_ref(), &mut context, &mut seat) => came,
+        came = work(&shared, &callee, &claim, event.as_ref(), &mut context, &mut seat) => came,
         () = lost.cancelled() => Came::LeaseLost,
         () = shared.stop.calls.cancelled() => match &callee.effect {
             _ if !seat.is_spent() => Came::not_begun("the daemon shut down before the handler was called", Duration::ZERO),
@@ -112,127 +106,6 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
     }
 }
 
-/// What came of an effect.
-pub(super) enum Came {
-    /// To be settled.
-    To(Ending),
-    /// To be settled, without that the handler was called.
-    Uncalled(Ending),
-    /// To be settled, unless its own transaction did so and only the answer was lost.
-    InDoubt(Ending),
-    /// Settled, in the effect's own transaction.
-    Settled,
-    /// Somebody else has the delivery.
-    LeaseLost,
-}
-
-impl Came {
-    fn not_begun(cause: &str, after: Duration) -> Self {
-        Self::Uncalled(Ending::NotBegun { cause: cause.to_owned(), after })
-    }
-}
-
-/// Runs what the handler does. Everything that decides whether it is to run at all comes before this.
-async fn run_effect(
-    shared: &Shared,
-    callee: &Callee,
-    claim: &Claimed,
-    event: Option<&Event>,
-    context: &mut Context,
-    seat: &mut Seat,
-) -> Came {
-    let Some(event) = event else { return Came::Uncalled(Ending::NoBody) };
-    let shaped = match &callee.shape {
-        Some(shape) => shape.apply(event).await,
-        None => Shaped::Whole,
-    };
-    let as_it_came = event;
-    let event = match &shaped {
-        Shaped::Whole => event,
-        Shaped::Changed(event) => event,
-        Shaped::Skipped => return Came::Uncalled(Ending::Skipped("`when` is false")),
-        Shaped::Failed(why) => {
-            return Came::Uncalled(Ending::Returned(Outcome::reject(&why.cause)));
-        }
-        Shaped::Slow(why) => return Came::Uncalled(Ending::Returned(Outcome::retry(&why.cause))),
-        Shaped::Crowded(why) => return Came::not_begun(&why.cause, CROWDED),
-    };
-    if let Some(versions) = &callee.versions {
-        match staleness::look(shared, versions, claim, as_it_came).await {
-            Ok(stale) => context.stale = stale,
-            Err(came) => return came,
-        }
-    }
-    seat.spend();
-    match &callee.effect {
-        Effect::Call(handler) => Came::To(call(handler.as_ref(), event, context).await),
-        Effect::Elsewhere(handler) => {
-            // Waiting for a connection is no try here either: its time runs from when it has one.
-            let turn = handler.elsewhere.turn().await;
-            let ending = call(handler.as_ref(), event, context).await;
-            drop(turn);
-            Came::To(ending)
-        }
-        Effect::InTransaction(effect) => {
-            // Waiting for a connection is no try: the lease is renewed meanwhile. Never closed.
-            let turn = shared.effects.acquire().await;
-            // Its row is locked until the end: a renewal would wait for that, and with it those of all
-            // the other leases. The lease is longer than the transaction may be.
-            shared.leases.pause(claim.delivery, claim.epoch);
-            let came = in_transaction(shared, Arc::clone(effect), claim, event, context).await;
-            drop(turn);
-            came
-        }
-    }
-}
-
-async fn in_transaction(
-    shared: &Shared,
-    effect: Arc<dyn Transactional>,
-    claim: &Claimed,
-    event: &Event,
-    context: &Context,
-) -> Came {
-    let delivered = Settlement {
-        delivery: claim.delivery,
-        epoch: claim.epoch,
-        verdict: Verdict::Delivered,
-        attempt: AttemptRecord {
-            n: claim.attempt,
-            duration: Duration::ZERO,
-            outcome: TryOutcome::Delivered,
-            status: None,
-            error: None,
-            response: None,
-            content_type: None,
-        },
-    };
-    let (event, limit) = (event.clone(), context.timeout);
-    let context = context.clone();
-    let done = shared
-        .store
-        .settle_with(delivered, limit, |tx| within(effect, tx, event, context).boxed())
-        .await;
-    match done {
-        Ok(Effected::Settled) => Came::Settled,
-        Ok(Effected::LeaseLost) => {
-            shared.metrics.fenced();
-            tracing::warn!(delivery.id = %claim.delivery, lease.epoch = claim.epoch,
-                "fenced: delivery {} was taken from this worker before its effect; nothing was changed", claim.delivery);
-            Came::LeaseLost
-        }
-        Ok(Effected::Refused(ending)) => Came::To(ending),
-        Ok(Effected::TimedOut) => Came::To(Ending::TimedOut(limit)),
-        Err(error) => {
-            let cause = match std::error::Error::source(&error) {
-                Some(source) => format!("{error}: {source}"),
-                None => error.to_string(),
-            };
-            Came::InDoubt(Ending::Returned(Outcome::retry(cause)))
-        }
-    }
-}
-
 /// Asks the delivery itself what became of a COMMIT whose answer was lost. The settlement under the
 /// lease's epoch was right in any case: it changed nothing where COMMIT did.
 async fn was_delivered(shared: &Shared, claim: &Claimed) -> bool {
@@ -264,25 +137,6 @@ fn leave(shared: &Shared, callee: &Callee, seat: Seat) {
     if shared.seats.is_behind(&callee.name) {
         shared.wake.notify_one();
     }
-}
-
-async fn call(handler: &dyn Handler, event: &Event, context: &Context) -> Ending {
-    // The handler's own code runs within the async block, so that a panic before its first await is
-    // caught as well.
-    let guarded = AssertUnwindSafe(async { handler.handle(event, context).await }).catch_unwind();
-    match tokio::time::timeout(context.timeout, guarded).await {
-        Ok(Ok(outcome)) => Ending::Returned(outcome),
-        Ok(Err(panic)) => Ending::Panicked(panic_text(panic.as_ref())),
-        Err(_) => Ending::TimedOut(context.timeout),
-    }
-}
-
-pub(super) fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {
-    panic
-        .downcast_ref::<&str>()
-        .map(|text| (*text).to_owned())
-        .or_else(|| panic.downcast_ref::<String>().cloned())
-        .unwrap_or_else(|| "without a text".to_owned())
 }
 
 /// A try that has ended.

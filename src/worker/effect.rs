@@ -6,8 +6,8 @@ use std::sync::Arc;
 
 use futures::FutureExt;
 
-use super::attempt::panic_text;
 use super::settle::Ending;
+use super::work::panic_text;
 use crate::event::Event;
 use crate::handler::{Context, Handler, Outcome, Reply};
 use crate::statement::Filled;

@@ -8,9 +8,10 @@ use tokio::time::Instant;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::Shared;
 use crate::metric::Metrics;
 use crate::store::Store;
-use crate::store::claim::Held;
+use crate::store::claim::{Held, Renewed};
 
 /// How often the list is looked through. A lease is at least three seconds, so a third of it is no less.
 const TICK: Duration = Duration::from_secs(1);
@@ -81,7 +82,7 @@ impl Leases {
             .collect()
     }
 
-    fn renewed(&self, held: &[Held], now: Instant) {
+    fn renewed<'h>(&self, held: impl Iterator<Item = &'h Held>, now: Instant) {
         let mut map = self.map();
         for held in held {
             if let Some(lease) =
@@ -126,19 +127,48 @@ pub(super) async fn renew(leases: Leases, store: Store, metrics: Metrics, stop: 
             continue;
         }
         match store.renew(held.clone()).await {
-            Ok(lost) => {
-                leases.renewed(&held, now);
-                for Held { delivery, epoch, .. } in held {
-                    if lost.contains(&delivery) && leases.lose(delivery, epoch) {
-                        metrics.fenced();
-                        tracing::warn!(delivery.id = %delivery, "fenced: the lease of delivery {delivery} is lost; its call is cut off");
-                    }
+            Ok(Renewed { lost, busy }) => {
+                // What somebody just works on is renewed at the next tick, if it is still to be renewed then.
+                leases.renewed(held.iter().filter(|held| !busy.contains(&held.delivery)), now);
+                for held in held.iter().filter(|held| lost.contains(&held.delivery)) {
+                    tell_lost(&leases, &metrics, held);
                 }
             }
             Err(error) => {
                 tracing::warn!(leases = held.len(), error = %error, "leases could not be renewed now");
             }
         }
+    }
+}
+
+/// Renews one lease before the next tick; false when it is lost. Tries again while the database is away; whoever waits
+/// is to look at the lease's token meanwhile.
+pub(super) async fn renew_now(shared: &Shared, held: Held) -> bool {
+    loop {
+        let now = Instant::now();
+        match shared.store.renew(vec![held]).await {
+            Ok(Renewed { lost, busy }) if lost.is_empty() => {
+                // One that is busy is being renewed with others.
+                shared.leases.renewed([held].iter().filter(|_| busy.is_empty()), now);
+                return true;
+            }
+            Ok(_) => {
+                tell_lost(&shared.leases, &shared.metrics, &held);
+                return false;
+            }
+            Err(error) => {
+                tracing::debug!(delivery.id = %held.delivery, error = %error, "a lease can't be renewed now");
+                tokio::time::sleep(TICK).await;
+            }
+        }
+    }
+}
+
+fn tell_lost(leases: &Leases, metrics: &Metrics, held: &Held) {
+    let delivery = held.delivery;
+    if leases.lose(delivery, held.epoch) {
+        metrics.fenced();
+        tracing::warn!(delivery.id = %delivery, "fenced: the lease of delivery {delivery} is lost; its call is cut off");
     }
 }
 

@@ -3,8 +3,8 @@
 use std::time::Duration;
 
 use super::Shared;
-use super::attempt::Came;
 use super::settle::Ending;
+use super::work::Came;
 use crate::event::Event;
 use crate::handler::Outcome;
 use crate::handler::lane::NO_LANE;

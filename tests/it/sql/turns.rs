@@ -1,8 +1,22 @@
 //! Who waits for whom at the connections on which effects work.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+use std::time::Duration;
+
+use hookonce::event::Event;
+use hookonce::handler::{Context, Outcome};
+use hookonce::metric::Metrics;
+use hookonce::retry::RetryPolicy;
+use hookonce::store::effect::Tx;
+use hookonce::worker::effect::{Effect, Transactional};
+use hookonce::worker::{Callee, WorkerParts, WorkerStop};
+use tokio::sync::{Mutex, Semaphore};
+
 use super::{app_database, handler, slow, states};
 use crate::both_databases;
 use crate::daemon::{PATIENCE, STRIPE, stripe};
+use crate::store::ground::{event, fresh, name};
 use crate::support::daemon::wait_until_settled;
 use crate::support::{DaemonPlan, Kind, TestApp};
 
@@ -30,4 +44,113 @@ both_databases!(waiting_for_a_connection_to_another_database_is_no_try, |db| asy
     assert!(unlucky.is_empty(), "{unlucky:?}");
     assert_eq!(there.number("SELECT n FROM acct").await, 0);
     app.finish().await;
+});
+
+/// The first that begins shortens the leases of those that wait; each says how long its own lease still was.
+struct Shortens {
+    kind: Kind,
+    /// How many can work at once.
+    turns: u32,
+    begun: AtomicU32,
+    all_begun: Semaphore,
+    left: Mutex<Vec<f64>>,
+}
+
+const LEFT_POSTGRES: &str = "SELECT EXTRACT(EPOCH FROM lease_until - clock_timestamp())::float8 FROM delivery WHERE id = $1";
+const LEFT_SQLITE: &str =
+    "SELECT (julianday(lease_until) - julianday('now')) * 86400.0 FROM delivery WHERE id = ?1";
+const SHORTEN_POSTGRES: &str = "UPDATE delivery SET lease_until = clock_timestamp() + interval '10 seconds'
+     WHERE id IN (SELECT id FROM delivery WHERE state = 'leased' AND id <> $1 FOR UPDATE SKIP LOCKED)";
+const SHORTEN_SQLITE: &str =
+    "UPDATE delivery SET lease_until = strftime('%Y-%m-%d %H:%M:%f', 'now', '10 seconds')
+     WHERE state = 'leased' AND id <> ?1";
+
+#[async_trait::async_trait]
+impl Transactional for Shortens {
+    async fn apply(&self, tx: &mut Tx<'_>, _: &Event, context: &Context) -> Outcome {
+        let at = self.begun.fetch_add(1, Ordering::SeqCst);
+        if at + 1 == self.turns {
+            self.all_begun.add_permits(100);
+        }
+        // Each that begins has its row locked: the other ones' wait.
+        drop(self.all_begun.acquire().await.unwrap());
+        let left: f64 = match self.kind {
+            Kind::Postgres => sqlx::query_scalar(LEFT_POSTGRES)
+                .bind(context.delivery)
+                .fetch_one(tx.postgres().unwrap())
+                .await
+                .unwrap(),
+            Kind::Sqlite => sqlx::query_scalar(LEFT_SQLITE)
+                .bind(context.delivery)
+                .fetch_one(tx.sqlite().unwrap())
+                .await
+                .unwrap(),
+        };
+        self.left.lock().await.push(left);
+        if at == 0 {
+            let shortened = match self.kind {
+                Kind::Postgres => sqlx::query(SHORTEN_POSTGRES)
+                    .bind(context.delivery)
+                    .execute(tx.postgres().unwrap())
+                    .await
+                    .unwrap()
+                    .rows_affected(),
+                Kind::Sqlite => sqlx::query(SHORTEN_SQLITE)
+                    .bind(context.delivery)
+                    .execute(tx.sqlite().unwrap())
+                    .await
+                    .unwrap()
+                    .rows_affected(),
+            };
+            assert_eq!(shortened, 1, "one waits for its turn");
+        }
+        Outcome::done()
+    }
+}
+
+both_databases!(a_lease_is_whole_when_its_effect_begins, |db| async move {
+    let store = db.store().await;
+    let turns = if db.kind() == Kind::Postgres { 10 } else { 1 };
+    for at in 0..=turns {
+        fresh(&store, event(&format!("evt_{at}"), b"{}", &["a"])).await;
+    }
+    let effect = Arc::new(Shortens {
+        kind: db.kind(),
+        turns,
+        begun: AtomicU32::new(0),
+        all_begun: Semaphore::new(0),
+        left: Mutex::default(),
+    });
+    let callees = vec![Callee {
+        name: name("a"),
+        effect: Effect::InTransaction(Arc::clone(&effect) as Arc<dyn Transactional>),
+        shape: None,
+        timeout: Duration::from_secs(50),
+        concurrency: 16,
+        retry: RetryPolicy::default(),
+        lease: Duration::from_secs(60),
+        versions: None,
+        control: hookonce::handler::control::Control::default(),
+        responds: false,
+    }];
+    let (_births, newborn) = tokio::sync::mpsc::unbounded_channel();
+    let parts = WorkerParts {
+        store: store.clone(),
+        seats: hookonce::worker::seats(&callees),
+        births: newborn,
+        callees,
+        wake: Arc::default(),
+        answers: hookonce::handler::answers::Answers::default(),
+        metrics: Metrics::new(),
+        id: "w".to_owned(),
+    };
+    let stop = WorkerStop::default();
+    let working = tokio::spawn(hookonce::worker::run(parts, stop.clone()));
+    wait_until_settled(&db, PATIENCE).await;
+    stop.claiming.cancel();
+    working.await.unwrap();
+    let left = effect.left.lock().await;
+    assert_eq!(left.len(), turns as usize + 1);
+    // Longer than the effect may take, also of the one that waited.
+    assert!(left.iter().all(|left| *left > 50.0), "{left:?}");
 });

@@ -4,12 +4,14 @@ use std::time::Duration;
 
 use entity::{State, TryOutcome};
 use hookonce::retry::{Backoff, Limit, OnUnknown, RetryPolicy};
-use hookonce::store::Verdict;
 use hookonce::store::claim::Held;
+use hookonce::store::{Claimed, Verdict};
 use hookonce::upkeep::rescue::rescue_once;
+use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::ground::{LEASE, claim, claim_one, event, fresh, name, settlement};
 use crate::both_databases;
+use crate::support::{TestDatabase, within};
 
 fn policy(tries: u32) -> RetryPolicy {
     RetryPolicy {
@@ -19,7 +21,7 @@ fn policy(tries: u32) -> RetryPolicy {
     }
 }
 
-pub async fn let_leases_lapse(db: &crate::support::TestDatabase) {
+pub async fn let_leases_lapse(db: &TestDatabase) {
     db.run(match db.kind() {
         // In the order of their id, as settling locks them: it may be under way.
         crate::support::Kind::Postgres => {
@@ -114,3 +116,51 @@ both_databases!(two_rescuers_count_a_crash_once, |db| async move {
     assert_eq!(first.unwrap() + second.unwrap(), 50);
     assert_eq!(db.number("SELECT count(*) FROM attempt").await, 50);
 });
+
+/// Holds the row of the first of these claims, as an effect does that works in its transaction.
+async fn hold(db: &TestDatabase, claim: &Claimed) -> PgConnection {
+    let mut holder = PgConnection::connect(&db.url()).await.unwrap();
+    let hold =
+        format!("BEGIN; SELECT 1 FROM delivery WHERE id = '{}' FOR NO KEY UPDATE", claim.delivery);
+    holder.execute(AssertSqlSafe(hold)).await.unwrap();
+    holder
+}
+
+/// On SQLite an effect holds the only writer, and everything waits for it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lapsed_lease_whose_effect_still_works_keeps_no_other_from_being_freed() {
+    let db = TestDatabase::postgres().await;
+    let store = db.store().await;
+    for at in 0..3 {
+        fresh(&store, event(&format!("evt_{at}"), b"{}", &["a"])).await;
+    }
+    let claims = claim(&store, "a", 3).await;
+    let_leases_lapse(&db).await;
+    let holder = hold(&db, &claims[0]).await;
+    let handlers = [(name("a"), policy(9))];
+    assert_eq!(rescue_once(&store, &handlers, 0.5).await.unwrap(), 2);
+    holder.close().await.unwrap();
+    assert_eq!(rescue_once(&store, &handlers, 0.5).await.unwrap(), 1, "once it is free");
+    assert_eq!(db.number("SELECT count(*) FROM attempt").await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lease_whose_effect_works_keeps_no_other_from_being_renewed() {
+    let db = TestDatabase::postgres().await;
+    let store = db.store().await;
+    for at in 0..3 {
+        fresh(&store, event(&format!("evt_{at}"), b"{}", &["a"])).await;
+    }
+    let claims = claim(&store, "a", 3).await;
+    let holder = hold(&db, &claims[0]).await;
+    let mut held: Vec<Held> = claims
+        .iter()
+        .map(|claim| Held { delivery: claim.delivery, epoch: claim.epoch, lease: 10 * LEASE })
+        .collect();
+    held[2].epoch = 99;
+    let done = within(Duration::from_secs(3), "the renewal", store.renew(held)).await.unwrap();
+    assert_eq!((done.lost, done.busy), (vec![claims[2].delivery], vec![claims[0].delivery]));
+    let renewed = "SELECT count(*) FROM delivery WHERE lease_until > now() + interval '60 seconds'";
+    assert_eq!(db.number(renewed).await, 1);
+    holder.close().await.unwrap();
+}

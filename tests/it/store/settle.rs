@@ -3,11 +3,10 @@
 use std::time::Duration;
 
 use entity::{State, TryOutcome};
-use hookonce::store::claim::Held;
 use hookonce::store::{Claimed, Settled, Store, Verdict};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
-use super::ground::{LEASE, claim, claim_one, event, fresh, settle, settlement};
+use super::ground::{claim, claim_one, event, fresh, settle, settlement};
 use crate::both_databases;
 use crate::support::{TestDatabase, eventually};
 
@@ -169,18 +168,6 @@ async fn settling_takes_its_rows_in_order() {
         for settled in store.settle_batch(settlements).await {
             assert_eq!(settled.unwrap(), Settled::Done);
         }
-    })
-    .await;
-}
-
-#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn renewing_takes_its_rows_in_order() {
-    takes_rows_in_order(|store, claims| async move {
-        let held = claims
-            .iter()
-            .map(|claim| Held { delivery: claim.delivery, epoch: claim.epoch, lease: LEASE })
-            .collect();
-        assert!(store.renew(held).await.unwrap().is_empty());
     })
     .await;
 }
