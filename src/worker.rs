@@ -31,12 +31,14 @@ mod leases;
 pub mod settle;
 mod settler;
 mod staleness;
+mod turns;
 mod work;
 
 use control::Controls;
 use effect::Effect;
 use leases::Leases;
 use settler::Settler;
+use turns::Turns;
 
 /// How long the worker sleeps at most when nothing is due: what another replica made is found by then.
 const POLL: Duration = Duration::from_secs(1);
@@ -145,8 +147,7 @@ struct Shared {
     id: String,
     /// See [`UNSETTLED_MAX`].
     unsettled: Arc<Semaphore>,
-    /// One for each transaction of an effect that the store can have open.
-    effects: Semaphore,
+    effects: Turns,
     wake: Arc<Notify>,
     stop: WorkerStop,
 }
@@ -166,9 +167,15 @@ pub async fn run(parts: WorkerParts, stop: WorkerStop) {
         renewing.clone(),
     ));
     let controls = Controls::new(parts.callees.iter());
+    let with_effects: Vec<Name> = parts
+        .callees
+        .iter()
+        .filter(|callee| matches!(callee.effect, Effect::InTransaction(_)))
+        .map(|callee| callee.name.clone())
+        .collect();
     let callees = parts.callees.into_iter().map(|callee| (callee.name.clone(), callee));
     let shared = Arc::new(Shared {
-        effects: Semaphore::new(parts.store.effects_at_once()),
+        effects: Turns::new(parts.store.effects_at_once(), &with_effects),
         store: parts.store,
         metrics: parts.metrics,
         settler,

@@ -90,15 +90,12 @@ pub(super) async fn work(
             Came::To(ending)
         }
         Effect::InTransaction(effect) => {
-            // Waiting for a connection is no try: the lease is renewed meanwhile. Never closed.
-            let (turn, waited) = match shared.effects.try_acquire() {
-                Ok(turn) => (Ok(turn), false),
-                Err(_) => (shared.effects.acquire().await, true),
-            };
+            // Waiting for a connection is no try: the lease is renewed meanwhile.
+            let turn = shared.effects.take(&callee.name).await;
             // The whole lease is longer than the transaction may be, and what is left of it may not be.
             let Claimed { delivery, epoch, .. } = *claim;
             let held = Held { delivery, epoch, lease: callee.lease };
-            if (waited || begun.elapsed() > FRESH) && !leases::renew_now(shared, held).await {
+            if (turn.waited || begun.elapsed() > FRESH) && !leases::renew_now(shared, held).await {
                 return Came::LeaseLost;
             }
             seat.spend();

@@ -18,7 +18,7 @@ use crate::both_databases;
 use crate::daemon::{PATIENCE, STRIPE, stripe};
 use crate::store::ground::{event, fresh, name};
 use crate::support::daemon::wait_until_settled;
-use crate::support::{DaemonPlan, Kind, TestApp};
+use crate::support::{DaemonPlan, Kind, TestApp, TestDatabase, eventually};
 
 both_databases!(waiting_for_a_connection_to_another_database_is_no_try, |db| async move {
     let there = app_database(db.kind()).await;
@@ -45,6 +45,45 @@ both_databases!(waiting_for_a_connection_to_another_database_is_no_try, |db| asy
     assert_eq!(there.number("SELECT n FROM acct").await, 0);
     app.finish().await;
 });
+
+/// On SQLite whoever works holds the only writer, and nothing else is even recorded.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_function_that_hangs_leaves_turns_for_another() {
+    let db = TestDatabase::postgres().await;
+    let (hanging, released) = (Arc::new(AtomicU32::new(0)), Arc::new(Semaphore::new(0)));
+    let plan = DaemonPlan::on(&db).source(&stripe());
+    let app = TestApp::start(&db, &plan, |app| {
+        let (hanging, released) = (Arc::clone(&hanging), Arc::clone(&released));
+        let app = app.on_tx("stripe", "slow.*", move |_, _, _| {
+            let (hanging, released) = (Arc::clone(&hanging), Arc::clone(&released));
+            Box::pin(async move {
+                hanging.fetch_add(1, Ordering::SeqCst);
+                drop(released.acquire().await);
+                Outcome::done()
+            })
+        });
+        app.on_tx("stripe", "quick.*", |_, _, _| Box::pin(async { Outcome::done() }))
+    })
+    .await;
+    for at in 0..12 {
+        let event = stripe().event(&format!("evt_{at}"), "slow.one");
+        app.sender().send(STRIPE, &event).await.assert_accepted();
+    }
+    eventually(PATIENCE, "functions that hang", || async {
+        (hanging.load(Ordering::SeqCst) >= 5).then_some(())
+    })
+    .await;
+    app.sender().send(STRIPE, &stripe().event("evt_quick", "quick.one")).await.assert_accepted();
+    eventually(PATIENCE, "the quick one's end", || async {
+        (db.number("SELECT count(*) FROM attempt").await > 0).then_some(())
+    })
+    .await;
+    let ended = db.texts("SELECT d.handler || ' ' || a.outcome FROM attempt a JOIN delivery d ON d.id = a.delivery_id");
+    assert_eq!(ended.await, ["on.stripe.quick._ delivered"]);
+    released.add_permits(100);
+    wait_until_settled(&db, PATIENCE).await;
+    app.finish().await;
+}
 
 /// The first that begins shortens the leases of those that wait; each says how long its own lease still was.
 struct Shortens {
