@@ -157,7 +157,7 @@ struct Shared {
 pub async fn run(parts: WorkerParts, stop: WorkerStop) {
     let tracker = TaskTracker::new();
     let settler_tracker = TaskTracker::new();
-    let settler = Settler::start(parts.store.clone(), parts.metrics.clone(), &settler_tracker);
+    let settler = Settler::start(parts.store.clone(), &settler_tracker);
     let leases = Leases::default();
     let renewing = CancellationToken::new();
     settler_tracker.spawn(leases::renew(

@@ -24,6 +24,15 @@ const SKIP_HELD: &str = "FOR NO KEY UPDATE OF d SKIP LOCKED";
 const INSERT_ATTEMPT: &str = "INSERT INTO attempt (delivery_id, n, epoch, started_at, duration_ms, outcome, status, error, response, content_type)
      VALUES (?1, ?2, ?3, COALESCE(?4, strftime('%Y-%m-%d %H:%M:%f', 'now')), ?5, ?6, ?7, ?8, ?9, ?10)";
 
+/// Of tries that somebody wants to keep, those that are kept as he says: his own, settled before under his epoch, and only
+/// the answer was lost.
+const KEPT_POSTGRES: &str = "SELECT a.delivery_id, a.epoch
+       FROM attempt a
+       JOIN UNNEST($1::uuid[], $2::int4[], $3::int8[], $4::text[]) AS t (id, n, epoch, outcome)
+         ON a.delivery_id = t.id AND a.n = t.n AND a.epoch = t.epoch AND a.outcome = t.outcome";
+const KEPT_SQLITE: &str = "SELECT delivery_id, epoch FROM attempt
+      WHERE delivery_id = ?1 AND n = ?2 AND epoch = ?3 AND outcome = ?4";
+
 /// Longer causes and errors are cut: they are for people, and a row should stay narrow.
 const TEXT_BYTES_MAX: usize = 1_000;
 
@@ -50,7 +59,8 @@ impl Store {
     /// Settles a batch in one commit and returns one answer per input, in order.
     ///
     /// A settlement whose epoch is not the delivery's any more changes nothing and answers
-    /// [`Settled::LeaseLost`]. When the database refuses the batch for what is in it, each is
+    /// [`Settled::LeaseLost`]; one that comes again, because its answer was lost, finds its own try and answers
+    /// [`Settled::Done`]. When the database refuses the batch for what is in it, each is
     /// settled alone. Cancel-safe: dropping the future stops nothing.
     pub async fn settle_batch(&self, batch: Vec<Settlement>) -> Vec<Result<Settled, StoreError>> {
         self.settle_as(batch, false).await
@@ -114,6 +124,17 @@ async fn settle_together(
         .collect())
 }
 
+/// Those that may have been settled before, as they are now. None of the rescuer's: what one rescuer finds, another one
+/// finds as well.
+fn doubtful<'b>(
+    batch: &'b [Settlement],
+    done: &[(Uuid, i64)],
+    lapsed_only: bool,
+) -> Vec<&'b Settlement> {
+    let lost = |one: &&Settlement| !lapsed_only && !done.contains(&(one.delivery, one.epoch));
+    batch.iter().filter(lost).collect()
+}
+
 /// What a verdict writes.
 struct Written<'a> {
     state: State,
@@ -172,9 +193,29 @@ async fn settle_postgres(
 ) -> Result<Vec<(Uuid, i64)>, StoreError> {
     let mut hot = postgres.working().await?;
     let patience = hot.patience();
-    let settling = on_postgres(hot.connection(), batch, lapsed_only);
+    let settling = async {
+        let mut done = on_postgres(hot.connection(), batch, lapsed_only).await?;
+        let doubtful = doubtful(batch, &done, lapsed_only);
+        if !doubtful.is_empty() {
+            done.append(&mut kept_on_postgres(hot.connection(), &doubtful).await?);
+        }
+        Ok::<_, StoreError>(done)
+    };
     let answer = tokio::time::timeout(patience, settling).await;
     hot.finish(answer)
+}
+
+async fn kept_on_postgres(
+    connection: &mut PgConnection,
+    doubtful: &[&Settlement],
+) -> Result<Vec<(Uuid, i64)>, StoreError> {
+    Ok(sqlx::query_as(KEPT_POSTGRES)
+        .bind(doubtful.iter().map(|one| one.delivery).collect::<Vec<_>>())
+        .bind(doubtful.iter().map(|one| number(one)).collect::<Vec<_>>())
+        .bind(doubtful.iter().map(|one| one.epoch).collect::<Vec<_>>())
+        .bind(doubtful.iter().map(|one| one.attempt.outcome.as_str()).collect::<Vec<_>>())
+        .fetch_all(connection)
+        .await?)
 }
 
 /// Settles on a connection, and within the transaction that is open there, if one is. Gives what stands.
@@ -220,7 +261,17 @@ async fn settle_sqlite(
     lapsed_only: bool,
 ) -> Result<Vec<(Uuid, i64)>, StoreError> {
     let mut transaction = sqlite.writer.begin_with("BEGIN IMMEDIATE").await?;
-    let done = on_sqlite(&mut transaction, batch, lapsed_only).await?;
+    let mut done = on_sqlite(&mut transaction, batch, lapsed_only).await?;
+    for one in doubtful(batch, &done, lapsed_only) {
+        let kept: Option<(Uuid, i64)> = sqlx::query_as(KEPT_SQLITE)
+            .bind(one.delivery)
+            .bind(number(one))
+            .bind(one.epoch)
+            .bind(one.attempt.outcome.as_str())
+            .fetch_optional(&mut *transaction)
+            .await?;
+        done.extend(kept);
+    }
     transaction.commit().await?;
     Ok(done)
 }

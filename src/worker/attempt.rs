@@ -190,6 +190,7 @@ async fn settle(shared: &Shared, ended: &Try<'_>, judged: Judged, kind: Option<S
             tell_settled(shared, callee, claim, event, took);
         }
         Ok(Settled::LeaseLost) => {
+            shared.metrics.fenced();
             tracing::warn!(delivery.id = %claim.delivery, handler.name = %callee.name, lease.epoch = claim.epoch,
                 "fenced: delivery {} was taken from this worker before it settled; nothing was changed", claim.delivery);
         }

@@ -5,7 +5,6 @@ use std::time::Duration;
 use tokio::sync::{mpsc, oneshot};
 use tokio_util::task::TaskTracker;
 
-use crate::metric::Metrics;
 use crate::store::{Settled, Settlement, Store, StoreError};
 
 /// The most settlements of one commit.
@@ -35,9 +34,9 @@ pub(super) struct Settler {
 
 impl Settler {
     /// Starts the task; it ends when every clone is dropped and the queue is empty.
-    pub(super) fn start(store: Store, metrics: Metrics, tracker: &TaskTracker) -> Self {
+    pub(super) fn start(store: Store, tracker: &TaskTracker) -> Self {
         let (queue, waiting) = mpsc::channel(QUEUE_MAX);
-        tracker.spawn(run(waiting, store, metrics));
+        tracker.spawn(run(waiting, store));
         Self { queue }
     }
 
@@ -68,7 +67,7 @@ fn gone() -> StoreError {
     StoreError::Invariant("the settling task has ended before its callers".to_owned())
 }
 
-async fn run(mut waiting: mpsc::Receiver<Waiting>, store: Store, metrics: Metrics) {
+async fn run(mut waiting: mpsc::Receiver<Waiting>, store: Store) {
     while let Some(first) = waiting.recv().await {
         let mut answers = vec![first.answer];
         let mut batch = vec![first.settlement];
@@ -79,9 +78,6 @@ async fn run(mut waiting: mpsc::Receiver<Waiting>, store: Store, metrics: Metric
         }
         let settled = store.settle_batch(batch).await;
         for (answer, settled) in answers.into_iter().zip(settled) {
-            if matches!(settled, Ok(Settled::LeaseLost)) {
-                metrics.fenced();
-            }
             if answer.send(settled).is_err() {
                 tracing::debug!("a call did not wait for its settlement");
             }

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use entity::{State, TryOutcome};
-use hookonce::store::{Claimed, Settled, Store, Verdict};
+use hookonce::store::{AttemptRecord, Claimed, Settled, Settlement, Store, Verdict};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::ground::{claim, claim_one, event, fresh, settle, settlement};
@@ -171,3 +171,35 @@ async fn settling_takes_its_rows_in_order() {
     })
     .await;
 }
+
+both_databases!(a_settlement_that_comes_again_finds_its_own_work, |db| async move {
+    let store = db.store().await;
+    let handlers = [
+        (Verdict::Delivered, TryOutcome::Delivered),
+        (Verdict::Pending { after: Duration::ZERO, cause: "x".to_owned() }, TryOutcome::Retry),
+        (Verdict::Dead { cause: "x".to_owned() }, TryOutcome::Reject),
+    ];
+    for (at, (verdict, outcome)) in handlers.into_iter().enumerate() {
+        let handler = format!("h{at}");
+        fresh(&store, event(&format!("evt_{at}"), b"{}", &[&handler])).await;
+        let first = claim_one(&store, &handler).await;
+        let first = settlement(&first, verdict.clone(), outcome);
+        settle(&store, first.clone()).await;
+        // Its answer was lost, so it is sent again.
+        settle(&store, first.clone()).await;
+        // Also when somebody has the delivery again.
+        if matches!(verdict, Verdict::Pending { .. }) {
+            assert_eq!(claim_one(&store, &handler).await.epoch, 2);
+            settle(&store, first.clone()).await;
+        }
+        let tries = "SELECT CAST(count(*) AS bigint) FROM attempt";
+        assert_eq!(db.number(tries).await, i64::try_from(at).unwrap() + 1);
+        // What says otherwise isn't it.
+        let other = Settlement {
+            attempt: AttemptRecord { outcome: TryOutcome::Panic, ..first.attempt.clone() },
+            ..first
+        };
+        let other = store.settle_batch(vec![other]).await.pop().unwrap().unwrap();
+        assert_eq!(other, Settled::LeaseLost);
+    }
+});
