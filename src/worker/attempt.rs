@@ -21,7 +21,7 @@ const SETTLE_GRACE: Duration = Duration::from_secs(5);
 /// Calls the handler and settles. Keeps its seat until the call has ended and may wait for its
 /// settlement: of those only so many may be, so that a database that takes none stops the claiming.
 pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed, mut seat: Seat) {
-    let lost = shared.leases.hold(claim.delivery, claim.epoch, callee.lease);
+    let hold = shared.leases.hold(claim.delivery, claim.epoch, callee.lease);
     let event = claim.event.take();
     let begun = Instant::now();
     let mut context = Context {
@@ -33,13 +33,13 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
         stale: false,
         keep: if callee.responds { ANSWER_BYTES_MAX } else { RESPONSE_BYTES_MAX },
         timeout: callee.timeout,
-        cancelled: lost.clone(),
+        cancelled: hold.lost.clone(),
     };
     let came = tokio::select! {
         // A call that has just ended is settled, even when the lease was lost in the same moment.
         biased;
         came = work(&shared, &callee, &claim, event.as_ref(), &mut context, &mut seat) => came,
-        () = lost.cancelled() => Came::LeaseLost,
+        () = hold.lost.cancelled() => Came::LeaseLost,
         () = shared.stop.calls.cancelled() => match &callee.effect {
             _ if !seat.is_spent() => Came::not_begun("the daemon shut down before the handler was called", Duration::ZERO),
             // It may have been within its COMMIT.
@@ -57,7 +57,7 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
                 control::worked(&shared, &callee, seat.is_probe()).await;
             }
             // Either way nothing of this call is left to settle.
-            shared.leases.release(claim.delivery, claim.epoch);
+            drop(hold);
             leave(&shared, &callee, seat);
             if matches!(came, Came::Settled) {
                 tell_settled(&shared, &callee, &claim, event.as_ref(), took);
@@ -98,7 +98,7 @@ pub(super) async fn run(shared: Arc<Shared>, callee: Callee, mut claim: Claimed,
     {
         shared.answers.tell(event.id, &callee.name, &answer.filter(|_| stands));
     }
-    shared.leases.release(claim.delivery, claim.epoch);
+    drop(hold);
     drop(waiting);
     if again {
         // It may be due sooner than the claiming loop thinks.

@@ -32,9 +32,25 @@ struct Lease {
     paused: bool,
 }
 
+/// Keeps a lease renewed as long as it lives: also a panic ends that.
+#[derive(Debug)]
+pub(super) struct Hold {
+    leases: Leases,
+    delivery: Uuid,
+    epoch: i64,
+    /// Cancelled when the lease turns out to be lost.
+    pub(super) lost: CancellationToken,
+}
+
+impl Drop for Hold {
+    fn drop(&mut self) {
+        self.leases.release(self.delivery, self.epoch);
+    }
+}
+
 impl Leases {
-    /// Holds a lease until [`Leases::release`]; the token is cancelled when it turns out to be lost.
-    pub(super) fn hold(&self, delivery: Uuid, epoch: i64, length: Duration) -> CancellationToken {
+    /// Renews a lease from here on.
+    pub(super) fn hold(&self, delivery: Uuid, epoch: i64, length: Duration) -> Hold {
         let lost = CancellationToken::new();
         let renew_at = Instant::now() + length / 3;
         let lease =
@@ -44,7 +60,7 @@ impl Leases {
             // and nobody else would tell it now.
             older.lost.cancel();
         }
-        lost
+        Hold { leases: self.clone(), delivery, epoch, lost }
     }
 
     /// Renews it no more until its call has ended.
@@ -62,8 +78,7 @@ impl Leases {
         }
     }
 
-    /// Stops renewing.
-    pub(super) fn release(&self, delivery: Uuid, epoch: i64) {
+    fn release(&self, delivery: Uuid, epoch: i64) {
         let mut map = self.map();
         if map.get(&delivery).is_some_and(|lease| lease.epoch == epoch) {
             map.remove(&delivery);
@@ -182,14 +197,13 @@ mod tests {
     fn an_answer_for_an_older_epoch_cuts_no_newer_call_off() {
         let leases = Leases::default();
         let delivery = Uuid::now_v7();
-        leases.hold(delivery, 1, LENGTH);
         // While the renewal of epoch 1 is under way, it is settled, due at once and claimed again.
-        leases.release(delivery, 1);
+        drop(leases.hold(delivery, 1, LENGTH));
         let second = leases.hold(delivery, 2, LENGTH);
         assert!(!leases.lose(delivery, 1));
-        assert!(!second.is_cancelled());
+        assert!(!second.lost.is_cancelled());
         assert!(leases.lose(delivery, 2));
-        assert!(second.is_cancelled());
+        assert!(second.lost.is_cancelled());
     }
 
     #[test]
@@ -198,15 +212,18 @@ mod tests {
         let delivery = Uuid::now_v7();
         let first = leases.hold(delivery, 1, LENGTH);
         let second = leases.hold(delivery, 2, LENGTH);
-        assert!(first.is_cancelled());
-        assert!(!second.is_cancelled());
+        assert!(first.lost.is_cancelled());
+        // What it does at its end is not the newer one's.
+        drop(first);
+        assert!(!second.lost.is_cancelled());
+        assert_eq!(leases.due(Instant::now() + LENGTH).len(), 1);
     }
 
     #[test]
     fn what_is_being_settled_is_renewed_but_not_called_lost() {
         let leases = Leases::default();
         let delivery = Uuid::now_v7();
-        leases.hold(delivery, 1, LENGTH);
+        let _held = leases.hold(delivery, 1, LENGTH);
         leases.settling(delivery, 1);
         assert!(!leases.lose(delivery, 1), "its settlement was quicker than the renewal's answer");
         assert_eq!(leases.due(Instant::now() + LENGTH).len(), 1);
@@ -216,10 +233,21 @@ mod tests {
     fn a_paused_lease_is_renewed_again_once_its_call_has_ended() {
         let leases = Leases::default();
         let delivery = Uuid::now_v7();
-        leases.hold(delivery, 1, LENGTH);
+        let _held = leases.hold(delivery, 1, LENGTH);
         leases.pause(delivery, 1);
         assert!(leases.due(Instant::now() + LENGTH).is_empty());
         leases.settling(delivery, 1);
         assert_eq!(leases.due(Instant::now() + LENGTH).len(), 1);
+    }
+
+    #[test]
+    fn what_nobody_works_for_any_more_is_renewed_no_more() {
+        let leases = Leases::default();
+        let panicked = std::panic::catch_unwind(|| {
+            let _held = leases.hold(Uuid::now_v7(), 1, LENGTH);
+            panic!("on purpose, with a lease");
+        });
+        assert!(panicked.is_err());
+        assert!(leases.due(Instant::now() + LENGTH).is_empty());
     }
 }
