@@ -72,10 +72,11 @@ impl Store {
         lapsed_only: bool,
     ) -> Vec<Result<Settled, StoreError>> {
         let count = batch.len();
+        // Each statement has a limit of its own, and of a batch that is refused there may be many.
         let done = self
-            .detached(
-                move |database| async move { Ok(settle(&database, &batch, lapsed_only).await) },
-            )
+            .detached_long(move |database| async move {
+                Ok(settle(&database, &batch, lapsed_only).await)
+            })
             .await;
         match done {
             Ok(answers) => answers,
@@ -93,8 +94,18 @@ async fn settle(
         Ok(answers) => answers.into_iter().map(Ok).collect(),
         Err(error) if !error.is_transient() && batch.len() > 1 => {
             let mut answers = Vec::with_capacity(batch.len());
+            let mut away = None;
             for one in batch {
-                let alone = settle_together(database, std::slice::from_ref(one), lapsed_only).await;
+                let alone = match &away {
+                    None => settle_together(database, std::slice::from_ref(one), lapsed_only).await,
+                    Some(error) => Err(StoreError::again(error)),
+                };
+                // A database that says nothing would take its time for each of them.
+                if let (None, Err(error)) = (&away, &alone)
+                    && !error.is_refusal()
+                {
+                    away = Some(error.again());
+                }
                 answers.push(
                     alone.map(|settled| settled.first().copied().unwrap_or(Settled::LeaseLost)),
                 );

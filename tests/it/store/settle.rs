@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use entity::{State, TryOutcome};
-use hookonce::store::{AttemptRecord, Claimed, Settled, Settlement, Store, Verdict};
+use hookonce::store::{AttemptRecord, Claimed, Settled, Settlement, Store, StoreSettings, Verdict};
 use sqlx::{AssertSqlSafe, Connection, Executor, PgConnection};
 
 use super::ground::{claim, claim_one, event, fresh, settle, settlement};
@@ -203,3 +203,31 @@ both_databases!(a_settlement_that_comes_again_finds_its_own_work, |db| async mov
         assert_eq!(other, Settled::LeaseLost);
     }
 });
+
+/// A statement of each costs a fifth of a second here, and all of them longer than one call may take.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_that_is_refused_among_many_slow_ones_fails_alone() {
+    let db = TestDatabase::postgres().await;
+    let settings = StoreSettings { statement_timeout: Duration::from_secs(1), ..db.settings() };
+    let store = Store::open(&settings).await.unwrap();
+    let count = 60;
+    let mut batch = Vec::new();
+    for at in 0..count {
+        fresh(&store, event(&format!("evt_{at}"), b"{}", &["a"])).await;
+        let claim = claim_one(&store, "a").await;
+        let mut settlement = settlement(&claim, Verdict::Delivered, TryOutcome::Delivered);
+        // The table knows no try number 0.
+        settlement.attempt.n = if at == 7 { 0 } else { settlement.attempt.n };
+        batch.push(settlement);
+    }
+    db.run(
+        "CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS
+             'BEGIN PERFORM pg_sleep(0.2); RETURN NULL; END';
+         CREATE TRIGGER slowly BEFORE UPDATE ON delivery FOR EACH STATEMENT EXECUTE FUNCTION slowly()",
+    )
+    .await;
+    let answers = store.settle_batch(batch).await;
+    assert!(matches!(&answers[7], Err(error) if !error.is_transient()), "{:?}", answers[7]);
+    let done = answers.iter().filter(|answer| matches!(answer, Ok(Settled::Done))).count();
+    assert_eq!(done, count - 1);
+}
