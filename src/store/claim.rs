@@ -19,7 +19,7 @@ use crate::received::Headers;
 
 mod renew;
 
-pub use renew::{Held, Renewed};
+pub use renew::{Held, RENEW_POSTGRES, Renewed};
 
 /// Claims on PostgreSQL.
 const CLAIM_POSTGRES: &str = include_str!("sql/claim.postgres.sql");

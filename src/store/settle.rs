@@ -25,12 +25,13 @@ const INSERT_ATTEMPT: &str = "INSERT INTO attempt (delivery_id, n, epoch, starte
      VALUES (?1, ?2, ?3, COALESCE(?4, strftime('%Y-%m-%d %H:%M:%f', 'now')), ?5, ?6, ?7, ?8, ?9, ?10)";
 
 /// Of tries that somebody wants to keep, those that are kept as he says: his own, settled before under his epoch, and only
-/// the answer was lost.
-const KEPT_POSTGRES: &str = "SELECT a.delivery_id, a.epoch
+/// the answer was lost. Public for the plan tests.
+pub const KEPT_POSTGRES: &str = "SELECT a.delivery_id, a.epoch
        FROM attempt a
        JOIN UNNEST($1::uuid[], $2::int4[], $3::int8[], $4::text[]) AS t (id, n, epoch, outcome)
          ON a.delivery_id = t.id AND a.n = t.n AND a.epoch = t.epoch AND a.outcome = t.outcome";
-const KEPT_SQLITE: &str = "SELECT delivery_id, epoch FROM attempt
+/// The same on SQLite. Public for the plan tests.
+pub const KEPT_SQLITE: &str = "SELECT delivery_id, epoch FROM attempt
       WHERE delivery_id = ?1 AND n = ?2 AND epoch = ?3 AND outcome = ?4";
 
 /// Longer causes and errors are cut: they are for people, and a row should stay narrow.

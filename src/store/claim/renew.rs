@@ -10,22 +10,23 @@ use crate::store::error::StoreError;
 use crate::store::row::seconds;
 
 /// Gives those that are held as far as can be seen, each with whether it was renewed. It waits for no row: an effect may
-/// hold one for as long as it works, and others would lapse meanwhile.
-const RENEW_POSTGRES: &str = "WITH wanted AS MATERIALIZED (
+/// hold one for as long as it works, and others would lapse meanwhile. It names the lease and not the state, so that the
+/// planner takes the primary key and not the partial index of leases. Public for the plan tests.
+pub const RENEW_POSTGRES: &str = "WITH wanted AS MATERIALIZED (
         SELECT t.id, t.epoch, t.lease
           FROM UNNEST($1::uuid[], $2::int8[], $3::float8[]) AS t (id, epoch, lease)),
     held AS MATERIALIZED (
         SELECT d.id, t.epoch, t.lease
           FROM delivery d JOIN wanted t ON d.id = t.id
-         WHERE d.state = 'leased' AND d.lease_epoch = t.epoch
+         WHERE d.lease_until IS NOT NULL AND d.lease_epoch = t.epoch
            FOR NO KEY UPDATE OF d SKIP LOCKED),
     renewed AS (
         UPDATE delivery d SET lease_until = clock_timestamp() + make_interval(secs => held.lease)
           FROM held
-         WHERE d.id = held.id AND d.state = 'leased' AND d.lease_epoch = held.epoch
+         WHERE d.id = held.id AND d.lease_until IS NOT NULL AND d.lease_epoch = held.epoch
         RETURNING d.id)
     SELECT d.id, r.id IS NOT NULL
-      FROM wanted t JOIN delivery d ON d.id = t.id AND d.state = 'leased' AND d.lease_epoch = t.epoch
+      FROM wanted t JOIN delivery d ON d.id = t.id AND d.lease_until IS NOT NULL AND d.lease_epoch = t.epoch
       LEFT JOIN renewed r ON r.id = d.id";
 
 const RENEW_SQLITE: &str =

@@ -92,6 +92,7 @@ struct Shortens {
     turns: u32,
     begun: AtomicU32,
     all_begun: Semaphore,
+    last_begun: Semaphore,
     left: Mutex<Vec<f64>>,
 }
 
@@ -110,8 +111,10 @@ impl Transactional for Shortens {
         let at = self.begun.fetch_add(1, Ordering::SeqCst);
         if at + 1 == self.turns {
             self.all_begun.add_permits(100);
+        } else if at == self.turns {
+            self.last_begun.add_permits(100);
         }
-        // Each that begins has its row locked: the other ones' wait.
+        // Those that have begun have their rows locked; the one that waits hasn't.
         drop(self.all_begun.acquire().await.unwrap());
         let left: f64 = match self.kind {
             Kind::Postgres => sqlx::query_scalar(LEFT_POSTGRES)
@@ -142,6 +145,9 @@ impl Transactional for Shortens {
                     .rows_affected(),
             };
             assert_eq!(shortened, 1, "one waits for its turn");
+        } else {
+            // It has the first one's turn, which ends when this is committed.
+            drop(self.last_begun.acquire().await.unwrap());
         }
         Outcome::done()
     }
@@ -158,6 +164,7 @@ both_databases!(a_lease_is_whole_when_its_effect_begins, |db| async move {
         turns,
         begun: AtomicU32::new(0),
         all_begun: Semaphore::new(0),
+        last_begun: Semaphore::new(0),
         left: Mutex::default(),
     });
     let callees = vec![Callee {

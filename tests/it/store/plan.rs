@@ -173,6 +173,13 @@ async fn postgres_reads_only_what_it_needs() {
     plan.assert_uses("delivery_pkey", &["id"]);
     plan.assert_reads_at_most(2.0);
 
+    let renew = hookonce::store::claim::RENEW_POSTGRES;
+    let arguments = format!("ARRAY['{leased}']::uuid[], ARRAY[1]::int8[], ARRAY[30]::float8[]");
+    let plan = explain(&mut c, renew, &arguments).await;
+    plan.assert_uses("delivery_pkey", &["id"]);
+    plan.assert_no_full_scan();
+    plan.assert_reads_at_most(8.0);
+
     let lapsed = include_str!("../../../src/store/sql/lapsed.postgres.sql");
     let plan = explain(&mut c, lapsed, "ARRAY['d'], 256").await;
     plan.assert_uses("delivery_lapsing", &["lease_until"]);
@@ -227,6 +234,10 @@ async fn sqlite_reads_only_what_it_needs() {
         (
             include_str!("../../../src/store/sql/settle.sqlite.sql"),
             "sqlite_autoindex_delivery_1 (id=?)",
+        ),
+        (
+            hookonce::store::settle::KEPT_SQLITE,
+            "sqlite_autoindex_attempt_1 (delivery_id=? AND n=?)",
         ),
         (hookonce::store::effect::LOCK_SQLITE, "sqlite_autoindex_delivery_1 (id=?)"),
         (hookonce::store::rescue::LAPSED_SQLITE, "USING INDEX delivery_lapsing (lease_until<?)"),
@@ -285,6 +296,13 @@ async fn hot_plans_read_little(c: &mut PgConnection) {
         ARRAY[NULL]::text[], ARRAY[NULL]::bytea[], false, ARRAY[NULL]::text[]";
     let plan = explain(c, settle, arguments).await;
     plan.assert_uses("delivery_pkey", &["id"]);
+    plan.assert_no_full_scan();
+
+    let kept = hookonce::store::settle::KEPT_POSTGRES;
+    let arguments =
+        "ARRAY[gen_random_uuid()], ARRAY[1]::int4[], ARRAY[1]::int8[], ARRAY['delivered']";
+    let plan = explain(c, kept, arguments).await;
+    plan.assert_uses("attempt_pkey", &["delivery_id", "n"]);
     plan.assert_no_full_scan();
 
     let lock = hookonce::store::effect::LOCK_POSTGRES;
