@@ -225,7 +225,7 @@ impl Visit<'_> {
         };
         let Refused { rejection, mut received } = refused;
         let skew = self.state.skew.get();
-        let by_time = matches!(rejection.code, Code::TimestampStale | Code::TimestampFuture);
+        let by_time = rejection.code.is_of_time();
         if by_time && skew.abs() > SKEW_MAX {
             // Kept as of the database's time, so that it passes when it is readmitted.
             received.arrived_at = now + skew;

@@ -8,10 +8,10 @@ use super::capture::Capture;
 use super::compile::scheme_with;
 use super::preset::Preset;
 use super::spec::SchemeSpec;
-use super::{Source, Sources, catalog};
+use super::{Source, Sources, catalog, handshake};
 use crate::received::Received;
 use crate::secret::Secret;
-use crate::verify::diagnose::{Surroundings, diagnose};
+use crate::verify::diagnose::{Budget, Surroundings, diagnose};
 use crate::verify::scheme::Scheme;
 use crate::verify::{Cause, Code, Diagnosis, Effort, Step};
 
@@ -44,15 +44,16 @@ impl Sources {
         now: DateTime<Utc>,
         effort: Effort,
     ) -> Option<Diagnosis> {
-        let diagnosis = source.diagnose(received, now, effort)?;
+        let budget = Budget::new(effort);
+        let diagnosis = source.diagnose_within(received, now, &budget)?;
         let unfit = matches!(diagnosis.step(), Step::Signature | Step::Content | Step::Match);
         if diagnosis.proven || !unfit {
             return Some(diagnosis);
         }
-        let affordable = effort.bytes / received.body.len().max(1);
         let others = self.iter().filter(|other| other.name() != source.name());
-        let mut others = others.take(affordable.min(SOURCES_MAX));
-        let theirs = others.find(|other| proves(&other.scheme, received, now));
+        let theirs = others
+            .take(SOURCES_MAX)
+            .find(|other| proves_within(&budget, &other.scheme, received, now));
         Some(theirs.map_or(diagnosis, |theirs| of_another(theirs)))
     }
 }
@@ -68,6 +69,15 @@ impl Source {
         received: &Received,
         now: DateTime<Utc>,
         effort: Effort,
+    ) -> Option<Diagnosis> {
+        self.diagnose_within(received, now, &Budget::new(effort))
+    }
+
+    fn diagnose_within(
+        &self,
+        received: &Received,
+        now: DateTime<Utc>,
+        budget: &Budget,
     ) -> Option<Diagnosis> {
         if let Some(diagnosis) = self.refused_before(received) {
             return Some(diagnosis);
@@ -89,7 +99,10 @@ impl Source {
             }
             _ => {}
         }
-        let around = Surroundings { url: self.public_url(), now, effort };
+        let around = Surroundings { url: self.public_url(), now, budget };
+        if let Some(diagnosis) = self.test_out_of_time(received, &around) {
+            return Some(diagnosis);
+        }
         let learnt = self.capture.as_ref().map(Capture::learnt);
         let scheme = learnt.as_ref().and_then(|learnt| learnt.scheme()).unwrap_or(&self.scheme);
         match diagnose(scheme, received, &around) {
@@ -106,9 +119,28 @@ impl Source {
             }),
             Some(diagnosis) if diagnosis.proven => Some(diagnosis),
             Some(diagnosis) => {
-                Some(self.other_provider(received, now, &diagnosis).unwrap_or(diagnosis))
+                budget.open_the_last_part();
+                let other = self.other_provider(received, now, &diagnosis, budget);
+                Some(other.unwrap_or(diagnosis))
             }
         }
+    }
+
+    /// The provider's own test, by the secret that it publishes, which would be answered were it fresh.
+    fn test_out_of_time(
+        &self,
+        received: &Received,
+        around: &Surroundings<'_>,
+    ) -> Option<Diagnosis> {
+        let scheme = handshake::test_scheme(self, received)?;
+        let refused = scheme.verify(received, around.now).err();
+        let refused = refused.filter(|rejection| rejection.code.is_of_time())?;
+        let found = diagnose(scheme, received, around)?;
+        let sentence = format!(
+            "the provider's test, by the secret that it publishes, but not lately: {}; judge a captured one as of its own time",
+            refused.detail
+        );
+        Some(Diagnosis { sentence, ..found })
     }
 
     /// What is refused before a byte of the body is looked at.
@@ -128,6 +160,7 @@ impl Source {
         received: &Received,
         now: DateTime<Utc>,
         own: &Diagnosis,
+        budget: &Budget,
     ) -> Option<Diagnosis> {
         let is_there = |name: &str| received.headers.all(name).next().is_some();
         let mine = self.scheme.headers();
@@ -143,7 +176,7 @@ impl Source {
             if tried > PROVIDERS_MAX {
                 break;
             }
-            if self.fits(spec, received, now) {
+            if self.fits(spec, received, now, budget) {
                 fitting.push(preset);
             }
             let telling = headers.iter().find(|name| {
@@ -159,21 +192,34 @@ impl Source {
         Some(looks_like(&presets, header))
     }
 
-    fn fits(&self, spec: &SchemeSpec, received: &Received, now: DateTime<Utc>) -> bool {
-        let Some(scheme) = scheme_with(spec, &self.clues, self.public_url.as_deref()) else {
-            return false;
-        };
-        proves(&scheme, received, now)
+    fn fits(
+        &self,
+        spec: &SchemeSpec,
+        received: &Received,
+        now: DateTime<Utc>,
+        budget: &Budget,
+    ) -> bool {
+        scheme_with(spec, &self.clues, self.public_url.as_deref())
+            .is_some_and(|scheme| proves_within(budget, &scheme, received, now))
     }
 }
 
-/// Whether a request proves itself by this scheme, be it old or not.
+/// As [`proves`], where the budget still allows to ask.
+fn proves_within(
+    budget: &Budget,
+    scheme: &Scheme,
+    received: &Received,
+    now: DateTime<Utc>,
+) -> bool {
+    budget.affords(scheme, received) && proves(scheme, received, now)
+}
+
+/// Whether a request proves itself by this scheme, be it old or not: every scheme judges a time last, when
+/// all else is right.
 fn proves(scheme: &Scheme, received: &Received, now: DateTime<Utc>) -> bool {
     match scheme.verify(received, now) {
         Ok(_) => !scheme.is_unsigned(),
-        Err(rejection) => {
-            matches!(rejection.code, Code::TimestampStale | Code::TimestampFuture)
-        }
+        Err(rejection) => rejection.code.is_of_time(),
     }
 }
 

@@ -73,7 +73,7 @@ impl Source {
             seen.retain(|(step, _)| (*step as u8) < diagnosis.step() as u8);
             // What fails behind the proof has passed it.
             if diagnosis.step() as u8 > Step::Match as u8 {
-                seen.push((Step::Match, "a secret of this source made it".to_owned()));
+                seen.push((Step::Match, "authentic".to_owned()));
             }
             if diagnosis.step() == Step::Event {
                 seen.push((Step::Freshness, fresh(signed, now, self.facts().fresh)));

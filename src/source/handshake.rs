@@ -163,6 +163,15 @@ pub(super) fn meet(
     }
 }
 
+/// The scheme by which `received` would be a handshake that anybody may sign: the provider's test, by the
+/// secret that it publishes.
+pub(super) fn test_scheme<'a>(source: &'a Source, received: &Received) -> Option<&'a Scheme> {
+    source.handshakes.iter().find_map(|handshake| match &handshake.needs {
+        Needs::Published(scheme) if handshake.matches(received) => Some(&**scheme),
+        _ => None,
+    })
+}
+
 /// The path of a request's target.
 pub(super) fn path_of(received: &Received) -> &str {
     received.target.split('?').next().unwrap_or_default()

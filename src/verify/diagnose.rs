@@ -14,6 +14,7 @@ use crate::received::Received;
 
 mod address;
 mod body;
+mod budget;
 mod cause;
 mod charset;
 mod content;
@@ -27,8 +28,9 @@ mod search;
 mod sign;
 mod token;
 
+pub(crate) use budget::Budget;
+pub use budget::Effort;
 pub use cause::{Cause, Diagnosis, Step};
-pub use search::Effort;
 
 use search::{Case, Found, Search};
 
@@ -39,13 +41,13 @@ pub(crate) struct Surroundings<'a> {
     pub(crate) url: Option<&'a str>,
     /// The clock by which the request is judged.
     pub(crate) now: DateTime<Utc>,
-    /// How much may be tried.
-    pub(crate) effort: Effort,
+    /// How much may still be tried, by whoever tries.
+    pub(crate) budget: &'a Budget,
 }
 
 /// Why `scheme` refuses `received`; `None` when it doesn't.
 ///
-/// Pure and bounded by the effort: some hundred MACs over the body at most.
+/// Pure and bounded by the budget: some hundred MACs over the body at most.
 pub(crate) fn diagnose(
     scheme: &Scheme,
     received: &Received,
@@ -61,12 +63,24 @@ pub(crate) fn diagnose(
         Scheme::Basic(basic) => token::basic(basic, received, &rejection),
         Scheme::Jwt(token) => jwt::jwt(token, received, &rejection, around.now),
         Scheme::Unsigned => plain(&rejection),
-        Scheme::All(members) => members
-            .iter()
-            .find_map(|member| diagnose(member, received, around))
-            .unwrap_or_else(|| plain(&rejection)),
+        Scheme::All(members) => first_refusing(members, received, around, &rejection),
         Scheme::Any(members) => furthest(members, received, around, &rejection),
     })
+}
+
+/// The diagnosis of the first member that gives this refusal: one that only finds the request old says
+/// nothing while another one doesn't find it authentic.
+fn first_refusing(
+    members: &[Scheme],
+    received: &Received,
+    around: &Surroundings<'_>,
+    rejection: &Rejection,
+) -> Diagnosis {
+    members
+        .iter()
+        .filter(|member| member.verify(received, around.now).as_ref().err() == Some(rejection))
+        .find_map(|member| diagnose(member, received, around))
+        .unwrap_or_else(|| plain(rejection))
 }
 
 /// The diagnosis of the member that came furthest; one that was found by trying is further than any
@@ -80,16 +94,24 @@ fn furthest(
     if let Some(diagnosis) = exchanged(members, received, around) {
         return diagnosis;
     }
-    let mut best: Option<(u8, Diagnosis)> = None;
-    for member in members {
-        let Err(refused) = member.verify(received, around.now) else { continue };
+    // They share one budget: those that came further say more.
+    let mut refusing: Vec<(u8, &Scheme)> = members
+        .iter()
+        .filter_map(|member| {
+            let refused = member.verify(received, around.now).err()?;
+            Some((reached(refused.code), member))
+        })
+        .collect();
+    refusing.sort_by_key(|(far, _)| std::cmp::Reverse(*far));
+    let mut first: Option<Diagnosis> = None;
+    for (_, member) in refusing {
         let Some(diagnosis) = diagnose(member, received, around) else { continue };
-        let far = if diagnosis.proven { u8::MAX } else { reached(refused.code) };
-        if best.as_ref().is_none_or(|(old, _)| far > *old) {
-            best = Some((far, diagnosis));
+        if diagnosis.proven {
+            return diagnosis;
         }
+        first = first.or(Some(diagnosis));
     }
-    best.map_or_else(|| plain(rejection), |(_, diagnosis)| diagnosis)
+    first.unwrap_or_else(|| plain(rejection))
 }
 
 /// Whether a member fits with the keys of another one: each takes its secret by position.
@@ -104,11 +126,12 @@ fn exchanged(
             _ => None,
         })
     };
-    let fits = |scheme: &SignedScheme| match scheme.verify(received, around.now) {
-        Ok(_) => true,
-        Err(rejection) => {
-            matches!(rejection.code, Code::TimestampStale | Code::TimestampFuture)
-        }
+    let fits = |scheme: &SignedScheme| {
+        around.budget.spend(budget::cost_of_signed(scheme, received))
+            && match scheme.verify(received, around.now) {
+                Ok(_) => true,
+                Err(rejection) => rejection.code.is_of_time(),
+            }
     };
     let (member, other) = signed()
         .flat_map(|member| signed().map(move |other| (member, other)))

@@ -81,6 +81,13 @@ impl Code {
         Self::HandshakeUnavailable,
     ];
 
+    /// Whether all that is wrong with a request is its time: it is authentic then, by every part of its
+    /// source's scheme.
+    #[must_use]
+    pub const fn is_of_time(self) -> bool {
+        matches!(self, Self::TimestampStale | Self::TimestampFuture)
+    }
+
     /// The stable text.
     #[must_use]
     pub const fn as_str(self) -> &'static str {

@@ -76,6 +76,9 @@ pub(crate) enum KeyId {
 /// A signature's bytes, with the id of its key when that stands beside it.
 type Candidate<'a> = (Vec<u8>, Option<&'a str>);
 
+/// Whether something authentic was signed lately.
+type Timely = Result<(), Rejection>;
+
 impl std::fmt::Display for From {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
         match self {
@@ -98,14 +101,14 @@ impl SignedScheme {
         for precondition in &self.preconditions {
             precondition.check(received)?;
         }
-        let proof = match &self.each {
+        let (proof, timely) = match &self.each {
             None => self.verify_part(received, &received.body, now)?,
             Some(selector) => self.verify_each(selector, received, now)?,
         };
         if let Some(digest) = &self.body_digest {
             digest.check(received, |field| field.read(received).ok().flatten())?;
         }
-        Ok(proof)
+        timely.map(|()| proof)
     }
 
     /// Every part of the batch must be signed: one that isn't would ride in on the others.
@@ -114,7 +117,7 @@ impl SignedScheme {
         selector: &Selector,
         received: &Received,
         now: DateTime<Utc>,
-    ) -> Result<Proof, Rejection> {
+    ) -> Result<(Proof, Timely), Rejection> {
         let selection = selector.select(&received.body).map_err(|error| {
             Rejection::new(Code::SignatureMalformed, format!("the body is not JSON: {error}"))
         })?;
@@ -124,21 +127,27 @@ impl SignedScheme {
             return Err(Rejection::new(Code::SignatureMissing, detail));
         }
         let mut proof = None;
+        let mut timely = Ok(());
         for part in selection.parts {
-            proof = Some(self.verify_part(received, &received.body[part.span], now)?);
+            let (own, in_time) = self.verify_part(received, &received.body[part.span], now)?;
+            proof = Some(own);
+            timely = timely.and(in_time);
         }
-        proof.ok_or_else(|| {
+        let proof = proof.ok_or_else(|| {
             let detail = format!("body:{} is empty: nothing in it is signed", selector.as_str());
             Rejection::new(Code::SignatureMissing, detail)
-        })
+        })?;
+        Ok((proof, timely))
     }
 
+    /// The proof of a part, and whether it was signed lately: which only matters once everything else is
+    /// known to be right.
     fn verify_part(
         &self,
         received: &Received,
         part: &[u8],
         now: DateTime<Utc>,
-    ) -> Result<Proof, Rejection> {
+    ) -> Result<(Proof, Timely), Rejection> {
         let lines = self.lines(received, part)?;
         let mut signatures = Signatures::default();
         for line in &lines {
@@ -160,11 +169,9 @@ impl SignedScheme {
             time_header: self.time_header(),
         };
         let secret = self.matching_secret(received, &context, &candidates, now)?;
-        if let Some((clock, time)) = time {
-            clock.check(time, now)?;
-        }
+        let timely = time.map_or(Ok(()), |(clock, time)| clock.check(time, now));
         let id = id.map(Cow::into_owned);
-        Ok(Proof::mint(secret, id))
+        Ok((Proof::mint(secret, id), timely))
     }
 
     fn time_header(&self) -> Option<&str> {

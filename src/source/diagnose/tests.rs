@@ -3,11 +3,12 @@
 use bytes::Bytes;
 
 use super::super::tests::{KEY, NOW, request, settings, spec};
-use super::super::vectors::at;
+use super::super::vectors::{at, code};
 use super::*;
 use crate::verify::Step;
 use crate::verify::encoding::Encoding;
 
+mod bounds;
 mod invented;
 mod jwt;
 mod rows;
@@ -131,6 +132,11 @@ fn body(received: &mut Received, change: impl FnOnce(&str) -> String) {
     received.body = Bytes::from(text);
 }
 
+/// Bounded by trials and bytes alone: how long they take on a busy machine is not the subject.
+fn unhurried(effort: Effort) -> Effort {
+    Effort { time: std::time::Duration::from_secs(600), ..effort }
+}
+
 fn check(row: &Row, url: &str, faults: &mut Vec<String>) {
     let received = arrived(row, url);
     let source = source(&row.receives, REGISTERED);
@@ -140,8 +146,6 @@ fn check(row: &Row, url: &str, faults: &mut Vec<String>) {
         "{}: the request is not broken: {received:?}",
         row.cause
     );
-    // Bounded by trials and bytes alone: how long they take on a busy machine is not the subject.
-    let unhurried = |effort| Effort { time: std::time::Duration::from_secs(600), ..effort };
     for (name, effort) in [("patient", Effort::PATIENT), ("modest", Effort::MODEST)] {
         let effort = unhurried(effort);
         let Some(found) = source.diagnose(&received, now, effort) else {
@@ -187,7 +191,7 @@ fn every_broken_request_is_told_its_cause() {
         let mut received = arrived(&row, url);
         at_source.clone_into(&mut received.target);
         let source = source(&row.receives, REGISTERED);
-        match source.diagnose(&received, at(NOW), Effort::PATIENT) {
+        match source.diagnose(&received, at(NOW), unhurried(Effort::PATIENT)) {
             Some(found) if found.cause == cause && found.proven => {}
             other => faults.push(format!("{cause}: {other:?}")),
         }
@@ -211,7 +215,8 @@ fn two_changes_that_come_together_are_found() {
     twice.broken = |received| body(received, |text| format!("{text}\n"));
     let received = arrived(&twice, REGISTERED);
     let source = source(&twice.receives, REGISTERED);
-    let found = source.diagnose(&received, at(NOW), Effort::PATIENT).expect("a diagnosis");
+    let found =
+        source.diagnose(&received, at(NOW), unhurried(Effort::PATIENT)).expect("a diagnosis");
     assert_eq!((found.cause, found.also), (Cause::SecretDecoding, Some(Cause::BodyNewlineAdded)));
 }
 
@@ -225,7 +230,8 @@ fn another_providers_request_is_recognised() {
     let signed = github.sign(unsigned, at(NOW), 0).expect("signed");
     for (secret, proven) in [(KEY, true), ("another-key-of-sixteen-bytes", false)] {
         let partner = source(&(TIMED, vec![secret.to_owned()]), REGISTERED);
-        let found = partner.diagnose(&signed, at(NOW), Effort::MODEST).expect("a diagnosis");
+        let found =
+            partner.diagnose(&signed, at(NOW), unhurried(Effort::MODEST)).expect("a diagnosis");
         assert_eq!((found.cause, found.proven), (Cause::OtherProvider, proven), "{found}");
         assert!(found.sentence.contains("GitHub"), "{found}");
     }
@@ -235,15 +241,34 @@ fn another_providers_request_is_recognised() {
 fn an_accepted_request_has_no_diagnosis_and_an_authentic_one_without_id_says_so() {
     let partner = source(&(PLAIN, vec![KEY.to_owned()]), REGISTERED);
     let signed = partner.sign(request(&[], JSON), at(NOW), 0).expect("signed");
-    assert_eq!(partner.diagnose(&signed, at(NOW), Effort::MODEST), None);
+    assert_eq!(partner.diagnose(&signed, at(NOW), unhurried(Effort::MODEST)), None);
     let strict = PLAIN.replace("\"sha256(body)\", format = \"raw\"", "\"body:/none\"");
     let strict = Source::compile(settings(spec(&strict), &[KEY])).expect("compiles");
-    let found = strict.diagnose(&signed, at(NOW), Effort::MODEST).expect("a diagnosis");
+    let found = strict.diagnose(&signed, at(NOW), unhurried(Effort::MODEST)).expect("a diagnosis");
     assert_eq!((found.cause, found.step()), (Cause::EventIdMissing, Step::Event));
     let mut put = signed;
     put.method = "PUT".to_owned();
-    let found = partner.diagnose(&put, at(NOW), Effort::MODEST).expect("a diagnosis");
+    let found = partner.diagnose(&put, at(NOW), unhurried(Effort::MODEST)).expect("a diagnosis");
     assert_eq!((found.cause, found.step()), (Cause::MethodRefused, Step::Request));
+}
+
+/// Zendesk's test before a webhook is saved, looked at an hour later.
+#[test]
+fn a_providers_test_by_its_published_secret_is_known_when_it_is_old() {
+    let zendesk = catalog::get("zendesk").expect("a preset");
+    let tests = zendesk.vector.iter().filter(|vector| vector.answer.is_some());
+    let mut seen = 0;
+    for vector in tests {
+        let source = super::super::vectors::source_of(zendesk, &vector.secrets, Some(vector));
+        let sent = super::super::vectors::request_of(vector);
+        let found = |now| source.diagnose(&sent, at(now), unhurried(Effort::PATIENT));
+        assert_eq!(found(vector.now), None);
+        let late = found(vector.now + 7200).expect("a diagnosis");
+        assert_eq!((late.cause, late.proven), (Cause::Stale, true), "{late}");
+        assert!(late.sentence.contains("the secret that it publishes"), "{late}");
+        seen += 1;
+    }
+    assert!(seen > 0);
 }
 
 #[test]
@@ -260,10 +285,11 @@ fn every_member_is_looked_at_and_the_one_that_came_furthest_wins() {
     let mut received = signed.clone();
     body(&mut received, |text| format!("{text}\n"));
     let either = source(&(both, vec![KEY.to_owned()]), REGISTERED);
-    let found = either.diagnose(&received, at(NOW), Effort::MODEST).expect("a diagnosis");
+    let found =
+        either.diagnose(&received, at(NOW), unhurried(Effort::MODEST)).expect("a diagnosis");
     assert_eq!(found.cause, Cause::BodyNewlineAdded, "{found}");
     let all = source(&(&both.replace("any", "all"), vec![KEY.to_owned()]), REGISTERED);
-    let found = all.diagnose(&signed, at(NOW), Effort::MODEST).expect("a diagnosis");
+    let found = all.diagnose(&signed, at(NOW), unhurried(Effort::MODEST)).expect("a diagnosis");
     assert_eq!(found.cause, Cause::SignatureHeader, "{found}");
 }
 
@@ -278,17 +304,18 @@ fn a_request_to_another_source_is_recognised() {
     let all = Sources::new([named("live", KEY), named("test", other)]);
     let (live, test) = (all.named("live").expect("it"), all.named("test").expect("it"));
     let signed = test.sign(request(&[], JSON), at(NOW), 0).expect("signed");
-    let found = all.diagnose(live, &signed, at(NOW), Effort::MODEST).expect("a diagnosis");
+    let found =
+        all.diagnose(live, &signed, at(NOW), unhurried(Effort::MODEST)).expect("a diagnosis");
     assert_eq!((found.cause, found.proven), (Cause::OtherSource, true), "{found}");
     assert!(found.sentence.contains("`test`") && !found.sentence.contains(other), "{found}");
-    assert_eq!(all.diagnose(test, &signed, at(NOW), Effort::MODEST), None);
+    assert_eq!(all.diagnose(test, &signed, at(NOW), unhurried(Effort::MODEST)), None);
     // What is wrong with it here is said first.
     let mut own = live.sign(request(&[], JSON), at(NOW), 0).expect("signed");
     body(&mut own, |text| format!("{text}\n"));
-    let found = all.diagnose(live, &own, at(NOW), Effort::MODEST).expect("a diagnosis");
+    let found = all.diagnose(live, &own, at(NOW), unhurried(Effort::MODEST)).expect("a diagnosis");
     assert_eq!(found.cause, Cause::BodyNewlineAdded, "{found}");
     let nobodys = named("x", "a-secret-that-nobody-has").sign(request(&[], JSON), at(NOW), 0);
-    let found = all.diagnose(live, &nobodys.expect("signed"), at(NOW), Effort::MODEST);
+    let found = all.diagnose(live, &nobodys.expect("signed"), at(NOW), unhurried(Effort::MODEST));
     assert_eq!(found.expect("a diagnosis").cause, Cause::SecretWrong);
 }
 

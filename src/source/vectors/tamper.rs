@@ -15,6 +15,8 @@ const BODY_BYTES_MAX: usize = 2000;
 #[derive(Default)]
 struct Tally {
     refused: BTreeMap<&'static str, usize>,
+    /// How often one that was refused as another was not called stale at an extreme of time.
+    never_stale: usize,
     accepted: Vec<String>,
 }
 
@@ -28,8 +30,35 @@ impl Tally {
         now: i64,
     ) {
         match code(source, request, now) {
-            Err(_) => *self.refused.entry(class).or_default() += 1,
+            Err(_) => {
+                *self.refused.entry(class).or_default() += 1;
+                self.expect_no_talk_of_time(class, name, source, request, now);
+            }
             Ok(()) => self.accepted.push(format!("{name}: {class}")),
+        }
+    }
+
+    /// What isn't authentic is never called stale, however old it is: who can't sign must not learn that
+    /// only the time was wrong, and "stale" proves to a diagnosis that a request is authentic.
+    fn expect_no_talk_of_time(
+        &mut self,
+        class: &'static str,
+        name: &str,
+        source: &Source,
+        request: &Received,
+        now: i64,
+    ) {
+        let judged = |now| source.scheme.verify(request, at(now)).map_err(|refused| refused.code);
+        if judged(now).is_ok() || judged(now).is_err_and(Code::is_of_time) {
+            return;
+        }
+        for seconds in [8 * 24 * 3600, -8 * 24 * 3600] {
+            match judged(now + seconds) {
+                Err(code) if code.is_of_time() => {
+                    self.accepted.push(format!("{name}: {class}: {code:?}"));
+                }
+                _ => self.never_stale += 1,
+            }
         }
     }
 }
@@ -230,6 +259,7 @@ fn no_tampered_copy_is_accepted() {
         let seen = tally.refused.get(class).copied().unwrap_or_default();
         assert!(seen >= least, "only {seen} of {class}: {:?}", tally.refused);
     }
+    assert!(tally.never_stale >= 10_000, "only {}", tally.never_stale);
 }
 
 /// A secret of the same form with another value.

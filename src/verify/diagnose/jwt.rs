@@ -25,9 +25,7 @@ pub(super) fn jwt(
 ) -> Diagnosis {
     let fits = |scheme: &JwtScheme, received: &Received| match scheme.verify(received, now) {
         Ok(_) => true,
-        Err(rejection) => {
-            matches!(rejection.code, Code::TimestampStale | Code::TimestampFuture)
-        }
+        Err(rejection) => rejection.code.is_of_time(),
     };
     let diagnosis = match rejection.code {
         Code::SignatureMissing | Code::SignatureMalformed => elsewhere(scheme, received, &fits),

@@ -1,41 +1,13 @@
 //! The search: changes one by one, then by two, within a bound.
 
 use std::ops::ControlFlow;
-use std::time::{Duration, Instant};
 
 use chrono::{DateTime, Utc};
 
+use super::budget::{self, Budget};
 use super::{Cause, Surroundings, address, body, content, head, keys, line};
 use crate::received::Received;
-use crate::verify::Code;
-use crate::verify::key::Algorithm;
 use crate::verify::signed::SignedScheme;
-
-/// How much a diagnosis may try.
-#[derive(Debug, Clone, Copy)]
-pub struct Effort {
-    /// Bytes that may go through a MAC, as the sum of all trials.
-    pub bytes: usize,
-    /// Trials.
-    pub trials: usize,
-    /// All of them together: what one costs depends on the request as well.
-    pub time: Duration,
-}
-
-impl Effort {
-    /// For somebody who waits for the answer: mostly a second or two.
-    pub const PATIENT: Self =
-        Self { bytes: 1024 * 1024 * 1024, trials: 20_000, time: Duration::from_secs(10) };
-    /// For a daemon that has other work: some tens of milliseconds.
-    pub const MODEST: Self =
-        Self { bytes: 24 * 1024 * 1024, trials: 6_000, time: Duration::from_millis(100) };
-}
-
-/// What a trial costs beside the body, in bytes of MAC.
-const TRIAL_BYTES: usize = 1024;
-
-/// What checking one signature by a public key costs, in bytes of MAC.
-const PUBLIC_BYTES: usize = 64 * 1024;
 
 /// Break: stop, because it is found or the effort is spent.
 pub(super) type Flow = ControlFlow<()>;
@@ -106,20 +78,13 @@ const PAIRS: [(Family, Family); 12] = [
 pub(super) struct Search<'a> {
     pub(super) url: Option<&'a str>,
     now: DateTime<Utc>,
-    left: Effort,
-    begun: Instant,
+    budget: &'a Budget,
     found: Option<Found>,
 }
 
 impl<'a> Search<'a> {
     pub(super) fn new(around: &Surroundings<'a>) -> Self {
-        Self {
-            url: around.url,
-            now: around.now,
-            left: around.effort,
-            begun: Instant::now(),
-            found: None,
-        }
+        Self { url: around.url, now: around.now, budget: around.budget, found: None }
     }
 
     /// The change that makes the case fit.
@@ -132,9 +97,9 @@ impl<'a> Search<'a> {
         self.found.take()
     }
 
-    /// Whether everything was tried that there is.
+    /// Whether no more may be tried.
     pub(super) fn is_spent(&self) -> bool {
-        self.left.bytes == 0 || self.left.trials == 0 || self.begun.elapsed() >= self.left.time
+        self.budget.is_spent()
     }
 
     fn singles(&mut self, case: &Case) -> Flow {
@@ -181,20 +146,12 @@ impl<'a> Search<'a> {
     fn fits(&self, case: &Case) -> bool {
         match case.scheme.verify(&case.received, self.now) {
             Ok(_) => true,
-            Err(rejection) => {
-                matches!(rejection.code, Code::TimestampStale | Code::TimestampFuture)
-            }
+            Err(rejection) => rejection.code.is_of_time(),
         }
     }
 
     fn spend(&mut self, case: &Case) -> Flow {
-        let each = match case.scheme.algorithm {
-            Algorithm::Public(_) => case.received.body.len() + PUBLIC_BYTES,
-            _ => case.received.body.len(),
-        };
-        let bytes = TRIAL_BYTES + each.saturating_mul(case.scheme.keys.len().max(1));
-        self.left.bytes = self.left.bytes.saturating_sub(bytes);
-        self.left.trials = self.left.trials.saturating_sub(1);
-        if self.is_spent() { Flow::Break(()) } else { Flow::Continue(()) }
+        let cost = budget::cost_of_signed(&case.scheme, &case.received);
+        if self.budget.spend(cost) { Flow::Continue(()) } else { Flow::Break(()) }
     }
 }

@@ -67,7 +67,7 @@ pub(in crate::verify) fn reached(code: Code) -> u8 {
 }
 
 /// All proofs as one: the first secret that matched, the first signed id, the first token's claims, what
-/// the first signature covers.
+/// the first signature covers. Times are judged last: "stale" means that every member proved it.
 pub(super) fn all(
     members: &[Scheme],
     verify: impl Fn(&Scheme) -> Result<Proof, Rejection>,
@@ -76,8 +76,16 @@ pub(super) fn all(
     let mut signed_id = None;
     let mut claims = None;
     let mut covered = None;
+    let mut timely = Ok(());
     for member in members {
-        let proof = verify(member)?;
+        let proof = match verify(member) {
+            Ok(proof) => proof,
+            Err(rejection) if rejection.code.is_of_time() => {
+                timely = timely.and(Err(rejection));
+                continue;
+            }
+            Err(rejection) => return Err(rejection),
+        };
         covered = covered.or(proof.covered());
         secret = secret.or(proof.secret);
         signed_id = signed_id.or(proof.signed_id);
@@ -86,5 +94,5 @@ pub(super) fn all(
     if members.is_empty() {
         return Err(Rejection::new(Code::SignatureMissing, "the scheme accepts nothing"));
     }
-    Ok(Proof::mint(secret, signed_id).claiming(claims).covering(covered))
+    timely.map(|()| Proof::mint(secret, signed_id).claiming(claims).covering(covered))
 }
