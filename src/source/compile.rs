@@ -227,11 +227,11 @@ pub(super) fn root_scheme(
             faults.push("secrets", "verify = \"none\" uses no secret: remove them");
         }
         for position in 0..secrets.len() {
-            if !scheme.is_unsigned() && !scheme.has_secret(position) {
-                faults.push(
-                    &format!("secrets[{position}]"),
-                    "is used by no part of `verify`: see its `key.secrets`",
-                );
+            let path = format!("secrets[{position}]");
+            // One that is refused is used by nothing for that reason.
+            let is_refused = faults.0.iter().any(|fault| fault.starts_with(&format!("{path}: ")));
+            if !scheme.is_unsigned() && !scheme.has_secret(position) && !is_refused {
+                faults.push(&path, "is used by no part of `verify`: see its `key.secrets`");
             }
         }
     }

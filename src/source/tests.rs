@@ -67,6 +67,15 @@ verify = { hmac = "sha256", signature = { from = "header:x-partner-signature", e
 event  = { id = "header:x-partner-id", type = "body:/kind" }
 "#;
 
+/// A secret that is refused is not said to be unused besides.
+#[test]
+fn a_weak_secret_is_one_fault() {
+    for secrets in [&["short"][..], &[KEY, "changeme"]] {
+        let found = faults(PARTNER, secrets);
+        assert_eq!(found.len(), 1, "{found:?}");
+    }
+}
+
 #[test]
 fn the_contracts_example_works_as_it_stands() {
     let partner = source(PARTNER, &[KEY]);

@@ -14,7 +14,7 @@ use super::key::Material;
 use super::keyring::{Fetched, KeyWanted};
 use super::mac::Hash;
 use super::precondition::Precondition;
-use super::public::PublicAlgorithm;
+use super::public::{PublicAlgorithm, is_written_as_published};
 use super::rejection::{Code, Rejection};
 use super::template::{Content, malformed};
 use super::{Claims, Integrity, Proof};
@@ -285,10 +285,10 @@ fn texts(claims: &Object) -> Claims {
 
 /// The key of a secret, for one algorithm.
 pub(crate) fn hmac_material(alg: Alg, key: &Secret, bytes: &[u8]) -> Result<Material, String> {
-    if key.expose().contains("-----BEGIN") {
+    if is_written_as_published(key.expose()) {
         // A public key is known to everybody: as the secret of an HMAC it would let anybody sign.
         return Err(format!(
-            "is a key in PEM, but {} is signed by a shared secret: name RS256 or ES256 in `algs`",
+            "is a key in PEM or a JSON Web Key, but {} is signed by a shared secret: name RS256 or ES256 in `algs`",
             alg.name()
         ));
     }

@@ -13,6 +13,8 @@ use webpki::EndEntityCert;
 
 use super::encoding::Encoding;
 
+mod jwk;
+
 /// How a public key verifies.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub(crate) enum PublicAlgorithm {
@@ -110,14 +112,15 @@ impl PublicKey {
         Ok(Self { algorithm, key: Arc::new(key), pair: None })
     }
 
-    /// Reads a key that is written in this encoding, without armour.
+    /// Reads a key that is written in this encoding, without armour. Lines may be broken anywhere.
     pub(crate) fn from_text(
         algorithm: PublicAlgorithm,
         encoding: Encoding,
         text: &str,
     ) -> Result<Self, String> {
+        let text: String = text.split_ascii_whitespace().collect();
         let der = encoding
-            .decode_key(text)
+            .decode_key(&text)
             .ok_or_else(|| format!("is not a public key in {encoding:?}, nor in PEM"))?;
         Self::from_der(algorithm, &der)
     }
@@ -193,6 +196,12 @@ impl PublicKey {
             }
         }
     }
+}
+
+/// Whether this is how public keys are written: nobody's shared secret looks so, and everybody may know
+/// what does.
+pub(crate) fn is_written_as_published(text: &str) -> bool {
+    text.contains("-----BEGIN") || (text.trim_start().starts_with('{') && text.contains("\"kty\""))
 }
 
 /// AWS-LC verifies RSA with SHA-1 for the sake of old signers, and signs no more with it.

@@ -122,7 +122,12 @@ pub(super) fn words_suit(
 pub(super) fn bare(secret: &Secret, key: &KeySpec) -> Option<(Option<String>, String)> {
     let (id, text) = match key.by_id {
         Some(_) => {
-            let (id, text) = secret.expose().rsplit_once(':')?;
+            // A JSON Web Key has colons itself.
+            let whole = secret.expose();
+            let (id, text) = match whole.find(":{") {
+                Some(at) => (&whole[..at], &whole[at + 1..]),
+                None => whole.rsplit_once(':')?,
+            };
             (Some(id.to_owned()).filter(|id| !id.is_empty())?.into(), text)
         }
         None => (None, secret.expose()),
@@ -174,16 +179,21 @@ fn unescaped(text: &str) -> String {
     out
 }
 
-/// Keys in PEM are taken whatever the words say: people have them in both forms.
+/// Keys in PEM and JSON Web Keys are taken whatever the words say: people have them in every form.
 pub(super) fn public(
     algorithm: PublicAlgorithm,
     text: &str,
     words: &[KeyDecode],
 ) -> Result<Material, String> {
     if text.contains("-----BEGIN") {
-        return PublicKey::from_pem(algorithm, text).map(Material::Public);
+        // As it stands in JSON, or in a variable that holds one line.
+        let lines = if text.contains('\n') { text.to_owned() } else { text.replace("\\n", "\n") };
+        return PublicKey::from_pem(algorithm, &lines).map(Material::Public);
     }
-    let mut why = "is not a public key in PEM (BEGIN PUBLIC KEY)".to_owned();
+    if text.trim_start().starts_with('{') {
+        return PublicKey::from_json(algorithm, text).map(Material::Public);
+    }
+    let mut why = "is not a public key in PEM (BEGIN PUBLIC KEY), nor a JSON Web Key".to_owned();
     for word in words {
         let encoding = match word {
             KeyDecode::Hex => Encoding::Hex,

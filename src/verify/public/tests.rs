@@ -157,3 +157,43 @@ fn public_pem(key: &PublicKey) -> String {
     let text = Encoding::Base64.encode(der.as_ref());
     format!("-----BEGIN PUBLIC KEY-----\n{text}\n-----END PUBLIC KEY-----\n")
 }
+
+/// RFC 7517, appendix A.1, and RFC 8037, appendix A.2: the same keys as the specifications write them.
+#[test]
+fn json_web_keys_are_those_of_the_specifications() {
+    let ec = r#"{"kty":"EC","crv":"P-256","x":"MKBCTNIcKUSDii11ySs3526iDZ8AiTo7Tu6KPAqv7D4","y":"4Etl6SRW2YiLUrN5vfvVHuhp7x8PxltmWWlbbM4IFyM","use":"sig","kid":"1"}"#;
+    let rsa = r#"{"kty":"RSA","n":"0vx7agoebGcQSuuPiLJXZptN9nndrQmbXEps2aiAFbWhM78LhWx4cbbfAAtVT86zwu1RK7aPFFxuhDR1L6tSoc_BJECPebWKRXjBZCiFV4n3oknjhMstn64tZ_2W-5JsGY4Hc5n9yBXArwl93lqt7_RN5w6Cf0h4QyQ5v-65YGjQR0_FDW2QvzqY368QQMicAtaSqzs8KJZgnYb9c7d0zgdAZHzu6qMQvRL5hajrn1n91CbOpbISD08qNLyrdkt-bFTWhAI4vMQFh6WeZu0fM4lFd2NcRwr3XPksINHaQ-G_xBniIqbw0Ls1jF44-csFCur-kEgU8awapJzKnqDKgw","e":"AQAB","alg":"RS256","kid":"2011-04-29"}"#;
+    let okp = r#"{"kty":"OKP","crv":"Ed25519","x":"11qYAYKxCrfVS_7TyWQHOg7hcvPapiMlrwIaaPcHURo"}"#;
+    let read = PublicKey::from_json;
+    for (algorithm, text) in [
+        (PublicAlgorithm::EcdsaP256, ec),
+        (PublicAlgorithm::EcdsaP256Fixed, ec),
+        (PublicAlgorithm::RsaSha256, rsa),
+        (PublicAlgorithm::Ed25519, okp),
+    ] {
+        for form in
+            [text.to_owned(), format!("{{\"key\":{text}}}"), format!(" {{\"keys\":[{text}]}}\n")]
+        {
+            read(algorithm, &form).unwrap_or_else(|why| panic!("{form}: {why}"));
+        }
+    }
+    let signature = bytes(ED25519[0].2);
+    assert!(read(PublicAlgorithm::Ed25519, okp).expect("a key").verifies(b"", &signature));
+    let other_use = rsa.replace("RS256", "RSA-OAEP-256");
+    let two = format!("{{\"keys\":[{ec},{ec}]}}");
+    let private =
+        ec.replace("\"x\"", "\"d\":\"870MB6gfuTJ4HtUnUvYMyJpr5eUZNP4Bk43bVdj3eAE\",\"x\"");
+    let off_the_curve = ec.replace("MKBC", "MKBD");
+    for (algorithm, text, why) in [
+        (PublicAlgorithm::EcdsaP256, rsa, "holds no JSON Web Key for ECDSA"),
+        (PublicAlgorithm::EcdsaP256, off_the_curve.as_str(), "holds no JSON Web Key"),
+        (PublicAlgorithm::RsaSha256, other_use.as_str(), "holds no JSON Web Key"),
+        (PublicAlgorithm::RsaSha256, "{}", "must be RSA"),
+        (PublicAlgorithm::EcdsaP256, two.as_str(), "holds several keys"),
+        (PublicAlgorithm::EcdsaP256, private.as_str(), "is a private key"),
+        (PublicAlgorithm::EcdsaP256, &ec[..40], "is no JSON"),
+    ] {
+        let found = read(algorithm, text).expect_err(text);
+        assert!(found.contains(why) && !found.contains("MKBC"), "{found}");
+    }
+}
