@@ -22,6 +22,7 @@ pub(crate) mod encoding;
 pub(crate) mod freshness;
 pub mod host;
 pub(crate) mod mac;
+pub(crate) mod multipart;
 pub(crate) mod precondition;
 pub(crate) mod signature;
 pub(crate) mod template;

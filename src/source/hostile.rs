@@ -30,7 +30,7 @@ const SECRETS: [&str; 4] = [
 ];
 
 /// Schemes that no preset may have now, each with another way to read a request.
-const SPECS: [&str; 6] = [
+const SPECS: [&str; 7] = [
     r#"verify = { hmac = "sha256", signature = { from = "header:x-sig", lines = "all", encoding = ["hex", "base64", "base64url"], grammar = { kv = { sep = ",", sig = ["v1"], ts = "t" } } }, content = "{ts}.{sig:h}.{signed_headers:h}.{body}", timestamp = { unit = "s_or_ms" } }
 event = { id = "sha256(body)", format = "raw" }"#,
     r#"verify = { hmac = "sha1", signature = { from = "header:x-sig-*", grammar = { list = { sep = " ", tag = "v1," } } }, content = "{method}{url:with_port}{header_lines:x-signed}{sorted_form}", timestamp = { from = "header:x-time", unit = "rfc3339" } }
@@ -39,6 +39,8 @@ event = { id = ["form:id", "sha256(body)"], format = "form" }"#,
 event = { id = "body:/id" }"#,
     r#"verify = { hmac = "sha384", key = { by_id = "sig" }, signature = { from = "query:sig", grammar = { keyed = { sep = "&", by = "|" } } }, content = "{target:contentful}{body}" }
 event = { id = "sha256(body)", format = "raw" }"#,
+    r#"verify = { hmac = "sha256", signature = { from = "part:json:/sig" }, content = "{part:a}.{part:json:/ts}" }
+event = { id = ["concat(part:a, part:json:/id)", "sha256(body)"], format = ["multipart", "raw"] }"#,
     r#"verify = { any = [{ token = { from = "form:payload:/token", prefix = "Bearer " } }, { basic = true }, { token = "query:token" }] }
 event = { id = "sha256(body)", format = "raw" }"#,
     r#"verify = { digest = "sha256", signature = { from = "header:x-sig", grammar = { positional = { sep = "," } } }, content = "{secret}{ts}{body}", timestamp = { unit = "ms" } }
@@ -46,7 +48,9 @@ event = { id = "sha256(body)", format = "raw" }"#,
 ];
 
 /// Rules of events that no preset may have now.
-const EVENTS: [&str; 5] = [
+const EVENTS: [&str; 6] = [
+    r#"verify = "none"
+event = { id = ["part:json:/id", "part:a", "form:a", "sha256(body)"], type = "part:b", format = ["multipart", "form", "raw"] }"#,
     r#"verify = "none"
 event = { id = ["xml:/a/b", "sha256(body)"], type = "xml:/a/c", format = ["xml", "json", "text"] }"#,
     r#"verify = "none"

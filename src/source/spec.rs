@@ -63,7 +63,8 @@ pub struct SourceSpec {
 }
 
 /// Which event a request is. Places are written `header:NAME`, `query:NAME`, `form:NAME`,
-/// `form:NAME:/pointer`, `body:/pointer`, `item:/pointer` (inside of one part of a `split` batch),
+/// `form:NAME:/pointer`, the same with `part` for multipart/form-data, `body:/pointer`, `item:/pointer`
+/// (inside of one part of a `split` batch),
 /// `xml:/root/name` (the text of an element, by the names as they are written), `claim:NAME` (of a verified JSON Web Token), `signed`
 /// (the id that the scheme signed), `concat(place, place, …)`, `sha256(body)`, `sha256(item)` and
 /// `none`; for a type also `dotted(place, place, …)` (what is there, joined by dots) and `key:PATTERN`
@@ -71,7 +72,7 @@ pub struct SourceSpec {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, JsonSchema)]
 #[serde(deny_unknown_fields, default)]
 pub struct EventSpec {
-    /// What the body is: `json`, `form`, `form_field(NAME)` (JSON in a form's field), `ndjson`, `xml`,
+    /// What the body is: `json`, `form`, `multipart`, `form_field(NAME)` (JSON in a form's field), `ndjson`, `xml`,
     /// `base64_xml(NAME)` (in a form's field), `text`, `raw` or `empty`; or several, of which the
     /// first that the bytes are is taken. When absent: `json` if the id is in the body, else
     /// never parsed, but for a type that may be in it.

@@ -10,6 +10,7 @@ use std::ops::Range;
 use bytes::Bytes;
 
 use super::json::{self, Pointer};
+use super::multipart;
 use crate::received::Received;
 
 /// A place in a request.
@@ -20,11 +21,54 @@ pub(crate) enum Field {
     /// A query parameter.
     Query(String),
     /// A field of a form body.
-    Form(String),
+    Form(FormKind, String),
     /// A value inside of the JSON that a form field holds.
-    FormJson(String, Pointer),
+    FormJson(FormKind, String, Pointer),
     /// A value inside of a JSON body.
     Body(Pointer),
+}
+
+/// How a form is written.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum FormKind {
+    /// `application/x-www-form-urlencoded`.
+    Pairs,
+    /// `multipart/form-data`.
+    Parts,
+}
+
+impl FormKind {
+    /// The word of its places.
+    const fn word(self) -> &'static str {
+        match self {
+            Self::Pairs => "form",
+            Self::Parts => "part",
+        }
+    }
+
+    /// Whether a body is one.
+    pub(crate) fn check(self, body: &[u8]) -> Result<(), &'static str> {
+        match self {
+            Self::Pairs => check_form(body),
+            Self::Parts => multipart::parts(body).map(|_| ()),
+        }
+    }
+
+    /// The one value of `name`; none where the body is no such form at all.
+    fn one<'a>(self, body: &'a [u8], name: &str) -> Result<Option<Cow<'a, [u8]>>, Unreadable> {
+        match self {
+            Self::Pairs => one_pair(body, name),
+            Self::Parts => one_part(body, name),
+        }
+    }
+
+    /// A body with this value in the place of any of that name.
+    fn put(self, body: &[u8], name: &str, value: &str) -> Result<Bytes, String> {
+        match self {
+            Self::Pairs => Ok(Bytes::from(with_pair(body, name, value))),
+            Self::Parts => multipart::with_value(body, name, value).map(Bytes::from),
+        }
+    }
 }
 
 /// What stands in the place of a value that must not be kept.
@@ -53,19 +97,22 @@ impl fmt::Display for Field {
         match self {
             Self::Header(name) => write!(f, "header:{name}"),
             Self::Query(name) => write!(f, "query:{name}"),
-            Self::Form(name) => write!(f, "form:{name}"),
-            Self::FormJson(name, pointer) => write!(f, "form:{name}:{}", pointer.as_str()),
+            Self::Form(kind, name) => write!(f, "{}:{name}", kind.word()),
+            Self::FormJson(kind, name, pointer) => {
+                write!(f, "{}:{name}:{}", kind.word(), pointer.as_str())
+            }
             Self::Body(pointer) => write!(f, "body:{}", pointer.as_str()),
         }
     }
 }
 
 impl Field {
-    /// Reads `header:NAME`, `query:NAME`, `form:NAME`, `form:NAME:/pointer` or `body:/pointer`.
+    /// Reads `header:NAME`, `query:NAME`, `form:NAME`, `form:NAME:/pointer`, the last two with `part` as
+    /// well, or `body:/pointer`.
     pub(crate) fn parse(text: &str) -> Result<Self, String> {
         let (place, name) = text.split_once(':').unwrap_or((text, ""));
         match place {
-            "header" | "query" | "form" if name.is_empty() => {
+            "header" | "query" | "form" | "part" if name.is_empty() => {
                 Err(format!("`{text}` names nothing: write `{place}:NAME`"))
             }
             "header" if !name.bytes().all(is_token) => {
@@ -73,14 +120,17 @@ impl Field {
             }
             "header" => Ok(Self::Header(name.to_ascii_lowercase())),
             "query" => Ok(Self::Query(name.to_owned())),
-            "form" => match name.find(":/") {
-                Some(at) => Pointer::parse(&name[at + 1..])
-                    .map(|p| Self::FormJson(name[..at].to_owned(), p)),
-                None => Ok(Self::Form(name.to_owned())),
-            },
+            "form" | "part" => {
+                let kind = if place == "form" { FormKind::Pairs } else { FormKind::Parts };
+                match name.find(":/") {
+                    Some(at) => Pointer::parse(&name[at + 1..])
+                        .map(|p| Self::FormJson(kind, name[..at].to_owned(), p)),
+                    None => Ok(Self::Form(kind, name.to_owned())),
+                }
+            }
             "body" => Pointer::parse(name).map(Self::Body),
             _ => Err(format!(
-                "`{text}` is not a place: write header:NAME, query:NAME, form:NAME or body:/pointer"
+                "`{text}` is not a place: write header:NAME, query:NAME, form:NAME, part:NAME or body:/pointer"
             )),
         }
     }
@@ -88,7 +138,7 @@ impl Field {
     /// Whether it lies in the body.
     pub(crate) fn is_in_body(&self) -> bool {
         match self {
-            Self::Form(_) | Self::FormJson(..) | Self::Body(_) => true,
+            Self::Form(..) | Self::FormJson(..) | Self::Body(_) => true,
             Self::Header(_) | Self::Query(_) => false,
         }
     }
@@ -114,9 +164,9 @@ impl Field {
                 .map(|value| value.map(Cow::Borrowed))
                 .map_err(|_| Unreadable::Repeated),
             Self::Query(name) => one_pair(query_of(&received.target), name),
-            Self::Form(name) => one_pair(&received.body, name),
+            Self::Form(kind, name) => kind.one(&received.body, name),
             Self::Body(pointer) => one_value(part, pointer).map(|v| v.map(Cow::Owned)),
-            Self::FormJson(name, pointer) => match one_pair(&received.body, name)? {
+            Self::FormJson(kind, name, pointer) => match kind.one(&received.body, name)? {
                 Some(document) => one_value(&document, pointer).map(|v| v.map(Cow::Owned)),
                 None => Ok(None),
             },
@@ -137,7 +187,7 @@ impl Field {
                     form_urlencoded::Serializer::new(String::new()).extend_pairs(pairs).finish();
                 received.target = format!("{path}?{query}");
             }
-            Self::Form(_) | Self::FormJson(..) | Self::Body(_) => {}
+            Self::Form(..) | Self::FormJson(..) | Self::Body(_) => {}
         }
     }
 
@@ -154,8 +204,10 @@ impl Field {
                 received.target = format!("{path}?{}", with_pair(query.as_bytes(), name, value));
                 Ok(())
             }
-            Self::Form(name) => {
-                received.body = Bytes::from(with_pair(&received.body, name, value));
+            Self::Form(kind, name) => {
+                received.body = kind
+                    .put(&received.body, name, value)
+                    .map_err(|why| format!("{self}: {why}"))?;
                 Ok(())
             }
             Self::Body(pointer) => {
@@ -164,8 +216,8 @@ impl Field {
                     .map_err(|why| format!("{self}: {why}"))?;
                 Ok(())
             }
-            Self::FormJson(name, pointer) => {
-                let form = Self::Form(name.clone());
+            Self::FormJson(kind, name, pointer) => {
+                let form = Self::Form(*kind, name.clone());
                 let inner = form.read(received).map_err(|why| format!("{form}: {why}"))?;
                 let inner = inner.ok_or_else(|| format!("{form} is not in the body"))?.into_owned();
                 let inner = spliced(&inner, 0..inner.len(), pointer, value)
@@ -242,6 +294,21 @@ pub(crate) fn one_pair<'a>(
     }))
 }
 
+/// The one value of `name` in a multipart form: its bytes as they are. A file is none.
+fn one_part<'a>(body: &'a [u8], name: &str) -> Result<Option<Cow<'a, [u8]>>, Unreadable> {
+    if !multipart::begins(body) {
+        return Ok(None);
+    }
+    let parts = multipart::parts(body)
+        .map_err(|why| Unreadable::Malformed(format!("the multipart form: {why}")))?;
+    let mut found = parts.into_iter().filter(|part| !part.is_file && part.name == name.as_bytes());
+    match (found.next(), found.next()) {
+        (_, Some(_)) => Err(Unreadable::Repeated),
+        (Some(part), None) => Ok(Some(Cow::Borrowed(&body[part.content]))),
+        (None, None) => Ok(None),
+    }
+}
+
 fn one_value(document: &[u8], pointer: &Pointer) -> Result<Option<Vec<u8>>, Unreadable> {
     let found = json::scan(document, &[pointer])
         .map_err(|error| Unreadable::Malformed(format!("the body is not JSON: {error}")))?;
@@ -266,66 +333,4 @@ fn with_pair(pairs: &[u8], name: &str, value: &str) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::received::Headers;
-
-    fn request(target: &str, body: &'static str) -> Received {
-        let mut headers = Headers::new();
-        headers.push("X-One", Bytes::from_static(b"1"));
-        headers.push("x-two", Bytes::from_static(b"a"));
-        headers.push("X-Two", Bytes::from_static(b"a"));
-        Received {
-            method: "POST".to_owned(),
-            target: target.to_owned(),
-            headers,
-            body: Bytes::from_static(body.as_bytes()),
-            peer: None,
-            arrived_at: chrono::DateTime::UNIX_EPOCH,
-        }
-    }
-
-    fn read(place: &str, request: &Received) -> Result<Option<String>, Unreadable> {
-        let value = Field::parse(place).expect("a place").read(request)?;
-        Ok(value.map(|value| String::from_utf8(value.into_owned()).expect("text")))
-    }
-
-    #[test]
-    fn a_field_has_one_value_or_says_why_not() {
-        let form = request("/in/x?a=1&b=%C3%A9+x&c=1&c=1&d", "p=%7B%22t%22%3A+7%7D&q=1&q=2&r=");
-        let json = request("/in/x", r#"{"a":{"b":"c"},"n":null,"d":1,"d":2,"o":{}}"#);
-        let some = |text: &str| Ok(Some(text.to_owned()));
-        assert_eq!(read("header:X-One", &form), some("1"));
-        assert_eq!(read("header:x-none", &form), Ok(None));
-        assert_eq!(read("header:x-two", &form), Err(Unreadable::Repeated));
-        assert_eq!(read("query:b", &form), some("é x"));
-        assert_eq!(read("query:c", &form), Err(Unreadable::Repeated));
-        assert_eq!(read("query:d", &form), some(""));
-        assert_eq!(read("form:p:/t", &form), some("7"));
-        assert_eq!(read("form:q", &form), Err(Unreadable::Repeated));
-        assert_eq!(read("form:none:/t", &form), Ok(None));
-        assert_eq!(read("body:/a/b", &json), some("c"));
-        assert_eq!(read("body:/n", &json), Ok(None));
-        assert_eq!(read("body:/d", &json), Err(Unreadable::Repeated));
-        assert!(matches!(read("body:/o", &json), Err(Unreadable::Malformed(_))));
-        assert!(matches!(read("body:/a", &form), Err(Unreadable::Malformed(_))));
-        assert!(matches!(read("query:a", &request("/?a=%zz", "")), Err(Unreadable::Malformed(_))));
-    }
-
-    #[test]
-    fn what_is_put_is_what_is_read() {
-        for place in ["header:x-two", "header:new", "query:c", "form:q"] {
-            let mut request = request("/in/x?c=1&c=2", "q=1&q=2&r=");
-            let field = Field::parse(place).expect("a place");
-            field.put(&mut request, "a&b=é").expect("can be put");
-            assert_eq!(read(place, &request), Ok(Some("a&b=é".to_owned())), "{place}");
-        }
-    }
-
-    #[test]
-    fn a_place_that_names_nothing_is_refused() {
-        for bad in ["", "header:", "header:a b", "body:", "body:id", "cookie:x", "x-header"] {
-            assert!(Field::parse(bad).is_err(), "{bad}");
-        }
-    }
-}
+mod tests;

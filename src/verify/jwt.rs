@@ -248,7 +248,7 @@ impl JwtScheme {
         match field {
             Field::Query(_) => self.expected.urls.is_any(),
             Field::Header(_) => false,
-            Field::Form(_) | Field::FormJson(..) | Field::Body(_) => self.body_digest.is_some(),
+            Field::Form(..) | Field::FormJson(..) | Field::Body(_) => self.body_digest.is_some(),
         }
     }
 

@@ -183,7 +183,7 @@ impl PublicKey {
                 let signature = pair.sign(&SystemRandom::new(), content).map_err(failed)?;
                 Ok(signature.as_ref().to_vec())
             }
-            (Pair::Rsa(pair), PublicAlgorithm::RsaSha1) => rsa_sha1(pair, content),
+            (Pair::Rsa(_), PublicAlgorithm::RsaSha1) => Err(NOT_SIGNED.to_owned()),
             (Pair::Rsa(pair), algorithm) => {
                 let padding: &dyn RsaEncoding = match algorithm {
                     PublicAlgorithm::RsaPssSha256 => &signature::RSA_PSS_SHA256,
@@ -205,9 +205,8 @@ pub(crate) fn is_written_as_published(text: &str) -> bool {
 }
 
 /// AWS-LC verifies RSA with SHA-1 for the sake of old signers, and signs no more with it.
-fn rsa_sha1(_: &RsaKeyPair, _: &[u8]) -> Result<Vec<u8>, String> {
-    Err("RSA with SHA-1 is only verified: nothing new is signed with it".to_owned())
-}
+pub(crate) const NOT_SIGNED: &str =
+    "RSA with SHA-1 is only verified: nothing new is signed with it";
 
 #[cfg(test)]
 mod tests;

@@ -205,7 +205,9 @@ impl Template {
 /// Whether a form's field is signed as a whole, with the JSON value inside of it.
 fn holds(outer: &Field, inner: &Field) -> bool {
     match (outer, inner) {
-        (Field::Form(outer), Field::FormJson(inner, _)) => outer == inner,
+        (Field::Form(outer, name), Field::FormJson(inner, other, _)) => {
+            (outer, name) == (inner, other)
+        }
         _ => false,
     }
 }

@@ -20,6 +20,13 @@ pub(super) fn stand_in(
     file: Option<&Path>,
     output: &Output,
 ) -> Result<(), Failure> {
+    // Before a key is made that would be good for nothing.
+    if let Some(why) = secrets::why_unsignable(&settings.spec) {
+        return Err(Failure::Usage(format!(
+            "source `{0}`: {why}. Let the provider send a request, and judge a captured one by `hookonce verify {0}`",
+            settings.name
+        )));
+    }
     let positions = secrets::private_positions(&settings.spec);
     let has = |at: &usize| {
         settings.secrets.get(*at).is_some_and(|secret| secret.expose().contains(PRIVATE))

@@ -82,7 +82,7 @@ fn in_body(field: &Field, each: Option<&Selector>) -> Option<String> {
     let before = each.map_or("", Selector::as_str);
     match field {
         Field::Body(pointer) => Some(format!("{before}{}", pointer.as_str())),
-        Field::Form(name) | Field::FormJson(name, _) => {
+        Field::Form(_, name) | Field::FormJson(_, name, _) => {
             Some(format!("/{}", name.replace('~', "~0").replace('/', "~1")))
         }
         Field::Header(_) | Field::Query(_) => None,

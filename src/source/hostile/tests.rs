@@ -30,8 +30,10 @@ fn document() -> impl Strategy<Value = Vec<u8>> {
         r#"\{("[a-c]":(1|"x"|\[\]|\{\}|null|-0\.1e5),){0,5}"id":"[a-z0-9]{1,8}"\}"#
             .prop_map(String::into_bytes),
         "([a-c]=[a-z0-9%+]{0,9}&?){0,6}".prop_map(String::into_bytes),
+        r#"(--b\r\n(Content-Disposition: form-data; name="?(json|a|b)"?(; filename=x)?\r\n)?\r\n([a-z]{0,5}|\{"id":"[a-z]{0,3}","sig":"[0-9a-f]{0,3}"\})\r\n){0,4}--b(--)?"#
+            .prop_map(String::into_bytes),
         // Templates and pointers are read from the same bytes.
-        r"(\{(body|ts|id|method|url|header:x-sig|query:a|form:b|body:/a|raw:/b|sorted_form|\?)\}?|[.:?}]|/[a-c~01*]){0,8}"
+        r"(\{(body|ts|id|method|url|header:x-sig|query:a|form:b|part:b|body:/a|raw:/b|sorted_form|\?)\}?|[.:?}]|/[a-c~01*]){0,8}"
             .prop_map(String::into_bytes),
     ]
 }

@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use super::Reader;
 use super::xml::{self, XmlText};
 use crate::received::Received;
-use crate::verify::field::{Unreadable, check_form, one_pair};
+use crate::verify::field::{FormKind, Unreadable, one_pair};
 use crate::verify::json::{self, Pointer, Scan};
 use crate::verify::{Code, Rejection};
 
@@ -22,6 +22,8 @@ pub(in crate::source) enum Format {
     Ndjson,
     /// `application/x-www-form-urlencoded`.
     Form,
+    /// `multipart/form-data`.
+    Multipart,
     /// A form, one field of which holds JSON.
     FormField(String),
     /// One whole XML element.
@@ -49,7 +51,7 @@ pub(super) enum Document<'a> {
     Json(Cow<'a, [u8]>, Scan),
     /// Where the lines lie in the body, without their ends and without blank ones.
     Lines(Vec<Range<usize>>),
-    Form,
+    Form(FormKind),
     /// What stands at the reader's paths.
     Xml(Vec<XmlText>),
     Opaque,
@@ -78,10 +80,8 @@ impl Reader {
                 .scan(Cow::Borrowed(body))
                 .map_err(|error| format!("the body is not one whole JSON value: {error}")),
             Format::Ndjson => lines(body).map(Document::Lines),
-            Format::Form => match check_form(body) {
-                Ok(()) => Ok(Document::Form),
-                Err(why) => Err(format!("the body is not a form: {why}")),
-            },
+            Format::Form => form(FormKind::Pairs, body, "a form"),
+            Format::Multipart => form(FormKind::Parts, body, "a multipart form"),
             Format::FormField(name) => self.scan(field(body, name)?).map_err(|error| {
                 format!("the form's field `{name}` is not one whole JSON value: {error}")
             }),
@@ -112,6 +112,13 @@ impl Reader {
         let pointers: Vec<&Pointer> = self.pointers.iter().collect();
         let scan = json::scan(&document, &pointers)?;
         Ok(Document::Json(document, scan))
+    }
+}
+
+fn form<'a>(kind: FormKind, body: &[u8], what: &str) -> Result<Document<'a>, String> {
+    match kind.check(body) {
+        Ok(()) => Ok(Document::Form(kind)),
+        Err(why) => Err(format!("the body is not {what}: {why}")),
     }
 }
 

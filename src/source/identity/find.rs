@@ -69,10 +69,12 @@ impl Reader {
                 Document::Xml(found) => found.get(*index).map_or(Found::Absent, in_xml),
                 _ => Found::Absent,
             },
-            Place::Field(field @ (Field::Form(_) | Field::FormJson(..))) => match view.document {
-                Document::Form => in_field(field, view.received),
-                _ => Found::Absent,
-            },
+            Place::Field(field @ (Field::Form(kind, _) | Field::FormJson(kind, ..))) => {
+                match view.document {
+                    Document::Form(found) if found == kind => in_field(field, view.received),
+                    _ => Found::Absent,
+                }
+            }
             Place::Field(field) => in_field(field, view.received),
             Place::Claim(name) => match view.proof.claim(name) {
                 Some(text) => Found::Text(Cow::Borrowed(text)),

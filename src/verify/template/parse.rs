@@ -187,6 +187,6 @@ fn part(word: &str, words: &Words<'_>) -> Result<Part, String> {
 
 fn unknown(word: &str) -> String {
     format!(
-        "{{{word}}} is not a part of a request: use {{body}}, {{ts}}, {{id}}, {{url}}, {{method}}, {{secret}}, {{header:NAME}}, {{query:NAME}}, {{form:NAME}}, {{body:/pointer}}, {{param:NAME}} or another word of docs/sources.md"
+        "{{{word}}} is not a part of a request: use {{body}}, {{ts}}, {{id}}, {{url}}, {{method}}, {{secret}}, {{header:NAME}}, {{query:NAME}}, {{form:NAME}}, {{part:NAME}}, {{body:/pointer}}, {{param:NAME}} or another word of docs/sources.md"
     )
 }

@@ -4,6 +4,7 @@ use super::super::super::identity::{Format, Place, Split};
 use super::super::super::spec::Texts;
 use super::super::Faults;
 use super::Field;
+use crate::verify::field::FormKind;
 
 /// What reads the body.
 pub(super) struct Shape<'a> {
@@ -19,6 +20,7 @@ struct Needs {
     /// JSON, or lines of it.
     item: bool,
     form: bool,
+    part: bool,
     xml: bool,
 }
 
@@ -28,7 +30,10 @@ fn needs(places: &[Place]) -> Needs {
         match leaf {
             Place::Body(..) => needs.json = true,
             Place::Item(..) | Place::Key(_) => needs.item = true,
-            Place::Field(Field::Form(_) | Field::FormJson(..)) => needs.form = true,
+            Place::Field(Field::Form(kind, _) | Field::FormJson(kind, ..)) => match kind {
+                FormKind::Pairs => needs.form = true,
+                FormKind::Parts => needs.part = true,
+            },
             Place::Xml(..) => needs.xml = true,
             _ => {}
         }
@@ -52,6 +57,8 @@ pub(super) fn compile(
         let mut formats = Vec::new();
         formats.extend((json || item).then_some(Format::Json));
         formats.extend(lines.then_some(Format::Ndjson));
+        // Before forms: nearly any text is one of those.
+        formats.extend((of_id.part || of_kind.part).then_some(Format::Multipart));
         formats.extend((of_id.form || of_kind.form).then_some(Format::Form));
         formats.extend((of_id.xml || of_kind.xml).then_some(Format::Xml));
         // What the id needs is declared by that. For a type alone a body is read when it can be: the
@@ -95,6 +102,12 @@ pub(super) fn compile(
         "a `form:` place needs `form`",
     );
     demand(
+        of_id.part || of_kind.part,
+        parsed.contains(&Format::Multipart),
+        format,
+        "a `part:` place needs `multipart`",
+    );
+    demand(
         of_id.xml || of_kind.xml,
         xml,
         format,
@@ -120,6 +133,7 @@ fn parse(written: &Texts, faults: &mut Faults) -> Vec<Format> {
             "json" => Format::Json,
             "ndjson" => Format::Ndjson,
             "form" => Format::Form,
+            "multipart" => Format::Multipart,
             "xml" => Format::Xml,
             "text" => Format::Text,
             "raw" => Format::Raw,
@@ -129,7 +143,7 @@ fn parse(written: &Texts, faults: &mut Faults) -> Vec<Format> {
                 (None, Some(name)) => Format::Base64Xml(name),
                 (None, None) => {
                     let fault = format!(
-                        "`{text}` is not a format: write json, ndjson, form, form_field(NAME), xml, base64_xml(NAME), text, raw or empty"
+                        "`{text}` is not a format: write json, ndjson, form, multipart, form_field(NAME), xml, base64_xml(NAME), text, raw or empty"
                     );
                     faults.push("event.format", fault);
                     continue;
