@@ -2,6 +2,7 @@
 
 mod browsing;
 mod config;
+mod judging;
 mod mending;
 mod recording;
 mod rehearsing;

@@ -6,6 +6,7 @@ mod batches;
 mod bytes;
 mod captures;
 mod catalogue;
+mod elsewhere;
 mod handshakes;
 mod identity;
 mod providers;

@@ -2,6 +2,8 @@
 
 use std::path::Path;
 
+use hookonce::source::catalog;
+use hookonce::source::preset::Unconfirmed;
 use serde_json::Value;
 
 use super::run_in;
@@ -151,6 +153,50 @@ async fn presets_are_listed_and_say_what_they_cover() {
     assert!(page == written, "docs/providers.md is not what the program says: run `make docs`");
     let (_, text, _) = run_in(place.path(), &["provider", "show", "gitlab-token"]).await;
     assert!(text.contains("body"), "it says that the token covers no body: {text}");
+}
+
+/// What only others report of a provider is marked, in every form, and nothing else is.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_is_unconfirmed_is_shown_as_such() {
+    let place = tempfile::tempdir().unwrap();
+    let words = |what: &Unconfirmed| match what {
+        Unconfirmed::Retries => {
+            ("retries", "How long it retries, if at all, is what others report")
+        }
+        Unconfirmed::Id => {
+            ("id", "That a retry keeps this id isn't confirmed by the provider's pages")
+        }
+    };
+    let page = include_str!("../../../docs/providers.md");
+    let mut seen = std::collections::BTreeMap::new();
+    let all: Vec<_> = catalog::all().collect();
+    let marked = all.iter().filter(|preset| !preset.unconfirmed.is_empty());
+    let others = all.iter().filter(|preset| preset.unconfirmed.is_empty()).take(3);
+    for preset in marked.chain(others) {
+        let show = ["provider", "show", preset.slug];
+        let (code, text, err) = run_in(place.path(), &show).await;
+        assert_eq!(code, 0, "{err}");
+        let (_, json, _) = run_in(place.path(), &[&show[..], &["-o", "json"]].concat()).await;
+        let json: Value = serde_json::from_str(&json).unwrap();
+        let named: Vec<&str> = preset.unconfirmed.iter().map(|what| words(what).0).collect();
+        assert_eq!(json["unconfirmed"], serde_json::json!(named), "{}", preset.slug);
+        let lines = text.lines().filter(|line| line.starts_with("unconfirmed"));
+        let lines: Vec<&str> = lines.collect();
+        assert_eq!(lines.len(), named.len(), "{}: {text}", preset.slug);
+        let heading = format!("## {}\n", preset.slug);
+        let section =
+            page.split_once(&heading).map(|(_, rest)| rest.split("\n## ").next().unwrap());
+        let section = section.unwrap_or_else(|| panic!("no section {heading}"));
+        assert_eq!(section.matches("* Unconfirmed: ").count(), named.len(), "{}", preset.slug);
+        for (what, line) in preset.unconfirmed.iter().zip(lines) {
+            assert!(line.contains(words(what).1), "{}: {line}", preset.slug);
+            *seen.entry(words(what).0).or_insert(0) += 1;
+        }
+        let reported =
+            text.lines().any(|line| line.starts_with("retries") && line.contains("(reported)"));
+        assert_eq!(reported, named.contains(&"retries"), "{}: {text}", preset.slug);
+    }
+    assert!(seen["retries"] >= 10 && seen["id"] >= 3, "{seen:?}");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

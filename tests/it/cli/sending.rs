@@ -259,3 +259,25 @@ both_databases!(an_interrupted_load_is_summed_up, |db| async move {
     assert_eq!(sum["accepted"], journal(&daemon).len(), "{sum}");
     assert_eq!(sum["accepted"], db.number("SELECT count(*) FROM event").await - 3, "{sum}");
 });
+
+/// AWS-LC makes no signature with SHA-1: it is said before a key is made, and nothing is left behind.
+#[tokio::test]
+async fn what_nobody_can_sign_is_said_before_anything_is_made() {
+    let dir = tempfile::tempdir().unwrap();
+    let to = ["send", "travis-ci", "--to", "http://127.0.0.1:9/in/travis-ci"];
+    let with_secret = [&to[..], &["--secret", "-----BEGIN PRIVATE KEY-----"]].concat();
+    let with_file = [&to[..], &["--key", "travis.pem"]].concat();
+    for arguments in [&to[..], &with_secret, &with_file] {
+        let (code, out, err) = run_in(dir.path(), arguments).await;
+        assert_eq!((code, out.as_str()), (2, ""), "{err}");
+        assert_eq!(
+            err,
+            "error: source `travis-ci`: RSA with SHA-1 is only verified: nothing new is signed with it. \
+             Let the provider send a request, and judge a captured one by `hookonce verify travis-ci`\n"
+        );
+    }
+    let left: Vec<_> = std::fs::read_dir(dir.path()).unwrap().collect();
+    assert!(left.is_empty(), "{left:?}");
+    let (_, shown, _) = run_in(dir.path(), &["provider", "show", "travis-ci"]).await;
+    assert!(shown.contains("`hookonce send` can't play Travis CI"), "{shown}");
+}

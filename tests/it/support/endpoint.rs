@@ -117,6 +117,7 @@ struct Shared {
 #[derive(Debug)]
 struct Script {
     next: VecDeque<Answer>,
+    at: Vec<(String, Answer)>,
     otherwise: Answer,
 }
 
@@ -127,7 +128,11 @@ impl Endpoint {
         let address = listener.local_addr().unwrap();
         let shared = Arc::new(Shared {
             calls: Mutex::default(),
-            script: Mutex::new(Script { next: VecDeque::new(), otherwise: Answer::ok() }),
+            script: Mutex::new(Script {
+                next: VecDeque::new(),
+                at: Vec::new(),
+                otherwise: Answer::ok(),
+            }),
             count: watch::Sender::new(0),
             answered: watch::Sender::new(0),
             gate: Semaphore::new(0),
@@ -149,6 +154,12 @@ impl Endpoint {
     /// The next calls get these answers, in order.
     pub fn answer_next(&self, answers: impl IntoIterator<Item = Answer>) -> &Self {
         lock(&self.shared.script).next.extend(answers);
+        self
+    }
+
+    /// Calls to this target get this answer, unless one is next.
+    pub fn answer_at(&self, target: &str, answer: Answer) -> &Self {
+        lock(&self.shared.script).at.push((target.to_owned(), answer));
         self
     }
 
@@ -247,7 +258,10 @@ fn record(shared: &Shared, head: Head, body: Vec<u8>) -> Answer {
     let call = Call { method, target, headers: head.headers, body, at: Instant::now() };
     let answer = {
         let mut script = lock(&shared.script);
-        script.next.pop_front().unwrap_or_else(|| script.otherwise.clone())
+        let there = script.at.iter().find(|(target, _)| *target == call.target);
+        let there = there.map(|(_, answer)| answer.clone());
+        let next = script.next.pop_front().or(there);
+        next.unwrap_or_else(|| script.otherwise.clone())
     };
     lock(&shared.calls).push(call);
     shared.count.send_modify(|count| *count += 1);

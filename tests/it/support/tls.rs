@@ -12,7 +12,7 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::task::JoinHandle;
 use tokio_rustls::TlsAcceptor;
 
-/// An authority, and a certificate of it for this machine, as files.
+/// An authority, and a certificate of it for some hosts, as files.
 #[derive(Debug)]
 pub struct Authority {
     dir: TempDir,
@@ -20,12 +20,17 @@ pub struct Authority {
 
 impl Authority {
     pub fn new() -> Self {
+        Self::of(&["localhost", "127.0.0.1"])
+    }
+
+    /// One whose certificate is for these hosts.
+    pub fn of(hosts: &[&str]) -> Self {
         let dir = tempfile::Builder::new().prefix("hookonce-tls-").tempdir().unwrap();
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let key = KeyPair::generate().unwrap();
-        let names = ["localhost", "127.0.0.1"].map(str::to_owned);
+        let names: Vec<String> = hosts.iter().map(|host| (*host).to_owned()).collect();
         let leaf = CertificateParams::new(names).unwrap().signed_by(&key, &issuer).unwrap();
         let authority = Self { dir };
         std::fs::write(authority.root(), issuer.pem()).unwrap();
@@ -39,7 +44,7 @@ impl Authority {
         self.dir.path().join("root.pem")
     }
 
-    /// The certificate of `localhost` and 127.0.0.1.
+    /// The certificate of its hosts.
     pub fn certificate(&self) -> PathBuf {
         self.dir.path().join("certificate.pem")
     }

@@ -9,8 +9,9 @@ use serde_json::{Value, json};
 use super::*;
 
 /// The first two hand their secrets over. What confirms a subscription to SNS is at Amazon's own, public
-/// addresses, where no process of a test can be: that it is fetched and answered is shown by the same
-/// listener inside of the library's tests (`http::ingest::tests::confirmed`); here, what is refused.
+/// addresses: that it is fetched and answered is shown in `intake/elsewhere.rs`, by the program with another
+/// network under it, and byte for byte inside of the library's tests (`http::ingest::tests::confirmed`);
+/// here, what is refused.
 pub(super) const ROWS: [Row; 3] =
     [("asana", "asana", "", ""), ("notion", "notion", "", ""), ("sns", "aws-sns", "", "")];
 
