@@ -17,6 +17,7 @@ use crate::verify::encoding::Encoding;
 use crate::verify::field::{Field, check_form, one_pair};
 use crate::verify::json::select::PARTS_MAX;
 use crate::verify::json::{self, Pointer, select::Selector};
+use crate::verify::multipart;
 use crate::verify::signature::{Grammar, SIGNATURES_MAX, Signatures};
 use crate::verify::template::{Context, Template, Words};
 use crate::verify::{Effort, Verified};
@@ -202,6 +203,8 @@ pub fn readers(bytes: &[u8], now: DateTime<Utc>) -> Result<(), String> {
     {
         return Err("a form's value is longer than the form".to_owned());
     }
+    multipart_form(bytes)?;
+    multipart_form(&[b"--b\r\n", bytes].concat())?;
     documents(bytes, &text)
 }
 
@@ -261,6 +264,30 @@ fn same(one: &Verified, other: &Verified, source: &Source) -> Result<(), String>
         return Err(format!("{one:?} came again as {other:?} by {source:?}"));
     }
     Ok(())
+}
+
+/// Parts lie one behind the other inside of the body, and a value that is put in is the one that is read.
+fn multipart_form(bytes: &[u8]) -> Result<(), String> {
+    let Ok(parts) = multipart::parts(bytes) else { return Ok(()) };
+    let mut end = 0;
+    for part in &parts {
+        if part.content.start <= end || bytes.get(part.content.clone()).is_none() {
+            return Err(format!("a part lies at {:?} behind {end}: {bytes:?}", part.content));
+        }
+        end = part.content.end;
+    }
+    if parts.is_empty() || parts.len() > multipart::PARTS_MAX {
+        return Err(format!("{} parts of {bytes:?}", parts.len()));
+    }
+    let Ok(changed) = multipart::with_value(bytes, "a", "what is put in") else { return Ok(()) };
+    let read =
+        multipart::parts(&changed).map_err(|why| format!("{why} once changed: {bytes:?}"))?;
+    let mut mine = read.iter().filter(|part| !part.is_file && part.name == b"a");
+    let value = mine.next().and_then(|part| changed.get(part.content.clone()));
+    match (value, mine.next()) {
+        (Some(b"what is put in"), None) => Ok(()),
+        _ => Err(format!("what is put in isn't read: {bytes:?}")),
+    }
 }
 
 fn documents(bytes: &[u8], text: &str) -> Result<(), String> {

@@ -61,6 +61,8 @@ pub(crate) enum KeyPlace {
     Certificate {
         url_from: Field,
         hosts: Vec<HostPattern>,
+        /// What it may be for.
+        names: Vec<HostPattern>,
         /// Any path when there is none.
         paths: Vec<PathPattern>,
         /// Whether it may come without the certificates that lead to a root.
@@ -331,9 +333,9 @@ impl KeyWanted {
                 answer::set(answer, pointer, Some(&self.name), algorithms)
             }
             KeyPlace::Pem { pointer, .. } => answer::pem(answer, pointer.as_deref(), algorithms),
-            KeyPlace::Certificate { hosts, without_chain, .. } => {
+            KeyPlace::Certificate { names, without_chain, .. } => {
                 let pem = std::str::from_utf8(answer).map_err(|_| "the answer is not PEM")?;
-                certificate::read(pem, hosts, *without_chain, algorithms, roots, now)
+                certificate::read(pem, names, *without_chain, algorithms, roots, now)
             }
         }
     }

@@ -96,8 +96,18 @@ fn place(
         if x509.paths.as_ref().is_some_and(Vec::is_empty) {
             faults.push(&format!("{path}.paths"), "is empty: leave it out to allow any path");
         }
+        let names = match &x509.names {
+            None => hosts.clone(),
+            Some(names) => names
+                .iter()
+                .filter_map(|name| faults.take(&format!("{path}.names"), HostPattern::parse(name)))
+                .collect(),
+        };
+        if x509.names.as_ref().is_some_and(Vec::is_empty) {
+            faults.push(&format!("{path}.names"), "is empty: leave it out for those of `hosts`");
+        }
         let without_chain = x509.without_chain;
-        return Some(KeyPlace::Certificate { url_from, hosts, paths, without_chain });
+        return Some(KeyPlace::Certificate { url_from, hosts, names, paths, without_chain });
     }
     if let Some(pem) = &key.pem_url {
         let path = format!("{path}.pem_url");

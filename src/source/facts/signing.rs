@@ -80,11 +80,11 @@ fn add_signed(signed: &SignedScheme, all: &mut Signing) {
 
 fn in_body(field: &Field, each: Option<&Selector>) -> Option<String> {
     let before = each.map_or("", Selector::as_str);
+    let of_form = |name: &str| format!("/{}", name.replace('~', "~0").replace('/', "~1"));
     match field {
         Field::Body(pointer) => Some(format!("{before}{}", pointer.as_str())),
-        Field::Form(_, name) | Field::FormJson(_, name, _) => {
-            Some(format!("/{}", name.replace('~', "~0").replace('/', "~1")))
-        }
+        Field::Form(_, name) => Some(of_form(name)),
+        Field::FormJson(_, name, pointer) => Some(of_form(name) + pointer.as_str()),
         Field::Header(_) | Field::Query(_) => None,
     }
 }

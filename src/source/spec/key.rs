@@ -87,6 +87,10 @@ pub struct X509Spec {
     /// Hosts that it may be fetched from: `*` stands for one or more labels, such as `*.paypal.com`,
     /// or inside of one label for some of it, such as `sns.us-*.amazonaws.com`.
     pub hosts: Vec<String>,
+    /// Names that it may be for, written as hosts are. Those of `hosts` when absent: a provider may sign by
+    /// a certificate that isn't the one of the host where it lies.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub names: Option<Vec<String>>,
     /// Paths that it may be fetched from: `*` stands for one or more characters of one segment, such as
     /// `/v1/certs/*`. Any plain path when absent: then every file on those hosts is trusted alike.
     #[serde(default, skip_serializing_if = "Option::is_none")]

@@ -34,11 +34,11 @@ impl Roots {
 
 /// The key of the first certificate, for as long as that is valid.
 ///
-/// It must be valid now, be one for a name under a host of `hosts`, and lead to one of the roots by
+/// It must be valid now, be one for a name of `names` or under the end of one, and lead to one of the roots by
 /// the certificates that come with it. `without_chain` leaves the last out where it comes alone.
 pub(super) fn read(
     pem: &str,
-    hosts: &[HostPattern],
+    names: &[HostPattern],
     without_chain: bool,
     algorithms: &[PublicAlgorithm],
     roots: &Roots,
@@ -55,8 +55,8 @@ pub(super) fn read(
     if now < from || until <= now {
         return Err("the certificate is not valid now".to_owned());
     }
-    if !certificate.valid_dns_names().any(|name| hosts.iter().any(|host| host.is_akin_to(name))) {
-        return Err("the certificate is not one for the hosts of this source".to_owned());
+    if !certificate.valid_dns_names().any(|name| names.iter().any(|own| own.is_akin_to(name))) {
+        return Err("the certificate is for none of the names that this source takes".to_owned());
     }
     if !(without_chain && others.is_empty()) {
         let time = u64::try_from(now.timestamp()).unwrap_or_default();

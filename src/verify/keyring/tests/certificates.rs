@@ -39,7 +39,8 @@ fn certificates_at(paths: &[&str], without_chain: bool) -> Fetched {
     let paths = paths.iter().map(|text| PathPattern::parse(text).expect("a pattern")).collect();
     let hosts = vec![HostPattern::parse("*.example.com").expect("a pattern")];
     let url_from = Field::Header("x-url".to_owned());
-    let place = KeyPlace::Certificate { url_from, hosts, paths, without_chain };
+    let names = hosts.clone();
+    let place = KeyPlace::Certificate { url_from, hosts, names, paths, without_chain };
     Fetched::new(place, vec![PublicAlgorithm::EcdsaP256], HOUR)
 }
 
@@ -75,9 +76,9 @@ fn a_certificate_counts_when_it_is_valid_named_and_rooted() {
         (
             certificate(&known, "example.com.evil.org", (2025, 2027)).0,
             false,
-            "not one for the hosts",
+            "for none of the names",
         ),
-        (certificate(&known, "evilexample.com", (2025, 2027)).0, true, "not one for the hosts"),
+        (certificate(&known, "evilexample.com", (2025, 2027)).0, true, "for none of the names"),
         (stranger.clone(), false, "leads to no root"),
         (format!("{stranger}{}", other.issuer.pem()), true, "leads to no root"),
         (own.clone(), false, "leads to no root"),
