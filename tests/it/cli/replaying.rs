@@ -91,8 +91,14 @@ fn opened(report: &Value) -> u64 {
     report["opened"].as_u64().unwrap_or_else(|| panic!("{report}"))
 }
 
-/// Runs a replay and interrupts it once `so_many` deliveries are open or done by it.
-async fn interrupted(daemon: &Daemon, db: &TestDatabase, arguments: &[&str], done: &str) -> Value {
+/// Runs a replay and interrupts it once at least `enough` deliveries are open or done by it.
+async fn interrupted(
+    daemon: &Daemon,
+    db: &TestDatabase,
+    arguments: &[&str],
+    done: &str,
+    enough: i64,
+) -> Value {
     let child = daemon
         .command(arguments)
         .stdin(Stdio::null())
@@ -102,7 +108,7 @@ async fn interrupted(daemon: &Daemon, db: &TestDatabase, arguments: &[&str], don
         .unwrap();
     let pid = child.id().unwrap();
     eventually(PATIENCE, "a part of the replay", || async {
-        (count(db, done).await >= 20).then_some(())
+        (count(db, done).await >= enough).then_some(())
     })
     .await;
     signal("INT", &[pid]);
@@ -124,15 +130,12 @@ both_databases!(a_replay_of_the_dead_that_is_interrupted_calls_each_once, |db| a
     assert_eq!(count(&db, "state = 'dead'").await, all as i64);
 
     let begun = Instant::now();
-    let first = interrupted(
-        &daemon,
-        &db,
-        &["replay", "--yes", "--rate", "400/s", "-o", "json"],
-        "state <> 'dead'",
-    )
-    .await;
+    let a_second = all / 5;
+    let rate = format!("{a_second}/s");
+    let words = ["replay", "--yes", "--rate", &rate, "-o", "json"];
+    let first = interrupted(&daemon, &db, &words, "state <> 'dead'", all as i64 / 2).await;
     assert_eq!(first["state"], "cancelled");
-    let bound = begun.elapsed().as_secs_f64() * 400.0 + 100.0;
+    let bound = begun.elapsed().as_secs_f64() * a_second as f64 + 100.0;
     assert!(opened(&first) as f64 <= bound, "{} are more than {bound}", opened(&first));
     let left = count(&db, "state = 'dead'").await;
     assert_eq!(left as u64 + opened(&first), all as u64);
@@ -154,7 +157,7 @@ both_databases!(a_new_round_that_is_interrupted_and_killed_calls_each_once, |db|
     let mut daemon = with_many(&db, &endpoint, 200, 600).await;
     let url = daemon.admin_url();
     let again = ["replay", "--again", "--yes", "--rate", "150/s", "--url", &url, "-o", "json"];
-    let first = interrupted(&daemon, &db, &again, "round = 1").await;
+    let first = interrupted(&daemon, &db, &again, "round = 1", 20).await;
     assert_eq!(first["state"], "cancelled");
 
     // The same command carries it on; this time the daemon is killed under it.
