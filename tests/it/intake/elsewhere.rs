@@ -177,7 +177,7 @@ async fn paypals_certificate_is_fetched_from_paypal() {
         RawRequest::post("/in/paypal", body)
             .header("paypal-transmission-id", id)
             .header("paypal-transmission-time", time)
-            .header("paypal-transmission-sig", &signature(&key, &content))
+            .header("paypal-transmission-sig", signature(&key, &content))
             .header("paypal-cert-url", at)
             .header("paypal-auth-algo", "SHA256withRSA")
     };
