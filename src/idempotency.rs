@@ -166,29 +166,35 @@ impl Engine {
         if let Some(begun) = self.look(&claim, rules).await {
             return begun;
         }
-        let (answer, asked) = oneshot::channel();
+        let (answer, mut asked) = oneshot::channel();
         let (engine, its_rules) = (self.clone(), Arc::clone(rules));
-        let heard = Arc::new(AtomicBool::new(false));
-        let hears = Arc::clone(&heard);
+        let meanwhile = Arc::new(Meanwhile::default());
+        let seen = Arc::clone(&meanwhile);
         self.runtime.spawn(async move {
-            let begun = engine.decide(claim, &its_rules, &hears).await;
+            let begun = Some(engine.decide(claim, &its_rules, &seen.heard).await);
             // Whoever drops it unread gives the key back.
-            if answer.send(Handed(Some(begun), engine.runtime.clone())).is_err() {
+            let handed = Handed { begun, runtime: engine.runtime.clone(), meanwhile: seen };
+            if answer.send(handed).is_err() {
                 tracing::debug!("whoever asked for a key went away");
             }
         });
         let patience = self.patience + rules.wait;
-        let begun = match tokio::time::timeout(patience, asked).await {
-            Ok(Ok(mut handed)) => handed.0.take().unwrap_or_else(|| away(rules)),
+        let begun = match tokio::time::timeout(patience, &mut asked).await {
+            Ok(Ok(mut handed)) => handed.begun.take().unwrap_or_else(|| away(rules)),
             Ok(Err(_)) => {
                 tracing::error!("deciding about an idempotency key panicked: this is a bug");
                 self.metrics.invariant_violated();
                 Begun::Refused(Refusal::Unavailable)
             }
             // Not away: it may be that somebody's open transaction holds this key.
-            Err(_) if heard.load(Ordering::Relaxed) => Begun::Refused(Refusal::Unavailable),
+            Err(_) if meanwhile.heard.load(Ordering::Relaxed) => {
+                Begun::Refused(Refusal::Unavailable)
+            }
             Err(_) => away(rules),
         };
+        // Before what was decided, or will be, finds nobody to take it.
+        meanwhile.unguarded.store(matches!(begun, Begun::Unguarded), Ordering::Release);
+        drop(asked);
         self.metrics.idempotency(&rules.name, word(&begun));
         begun
     }
@@ -298,15 +304,32 @@ impl Engine {
     }
 }
 
-/// A decision on its way to who asked for it: dropped on the way, what was claimed is given back.
-struct Handed(Option<Begun>, Handle);
+/// What who decides and who waits for it tell each other.
+#[derive(Default)]
+struct Meanwhile {
+    /// The database said something of the key.
+    heard: AtomicBool,
+    /// The request runs unguarded.
+    unguarded: AtomicBool,
+}
+
+/// A decision on its way to who asked for it: dropped on the way, what was claimed is given back, because nothing was
+/// begun. But not when the request runs unguarded: then the lease lapses, and the rules decide what that means.
+struct Handed {
+    begun: Option<Begun>,
+    runtime: Handle,
+    meanwhile: Arc<Meanwhile>,
+}
 
 impl Drop for Handed {
     fn drop(&mut self) {
-        if let Some(Begun::Run(run)) = self.0.take() {
-            let giving = async move { run.give_back("its caller went away before it began").await };
-            self.1.spawn(giving);
+        let Some(Begun::Run(run)) = self.begun.take() else { return };
+        if self.meanwhile.unguarded.load(Ordering::Acquire) {
+            tracing::warn!("a request runs unguarded whose key was claimed after all, too late");
+            return;
         }
+        let giving = async move { run.give_back("its caller went away before it began").await };
+        self.runtime.spawn(giving);
     }
 }
 

@@ -82,7 +82,7 @@ async fn give_back(mut claims: mpsc::Receiver<Claim>, store: Store) {
 async fn try_all(kept: Vec<Stray>, store: &Store) -> Vec<Stray> {
     let mut left = Vec::with_capacity(kept.len());
     let mut kept = kept.into_iter();
-    for mut stray in kept.by_ref() {
+    for stray in kept.by_ref() {
         if stray.next > Instant::now() {
             left.push(stray);
             continue;
@@ -92,11 +92,9 @@ async fn try_all(kept: Vec<Stray>, store: &Store) -> Vec<Stray> {
                 tracing::info!("a key was given back whose claim had got no answer");
             }
             Ok(KeySettled::LeaseLost) if stray.since.elapsed() >= DELAYED_MAX => {}
-            Ok(KeySettled::LeaseLost) => {
-                stray.wait *= 2;
-                stray.next = Instant::now() + stray.wait;
-                left.push(stray);
-            }
+            Ok(KeySettled::LeaseLost) => left.push(stray.later()),
+            // Somebody holds this one's row.
+            Err(error) if error.is_lock_timeout() => left.push(stray.later()),
             // Still away: the others would wait in vain, too.
             Err(error) if error.is_transient() => {
                 left.push(stray);
@@ -115,5 +113,11 @@ impl Stray {
     fn new(claim: Claim) -> Self {
         let now = Instant::now();
         Self { claim, since: now, wait: TRY_AGAIN, next: now }
+    }
+
+    fn later(mut self) -> Self {
+        self.wait *= 2;
+        self.next = Instant::now() + self.wait;
+        self
     }
 }

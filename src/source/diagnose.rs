@@ -50,6 +50,7 @@ impl Sources {
         if diagnosis.proven || !unfit {
             return Some(diagnosis);
         }
+        budget.open_a_last_part();
         let others = self.iter().filter(|other| other.name() != source.name());
         let theirs = others
             .take(SOURCES_MAX)
@@ -119,7 +120,7 @@ impl Source {
             }),
             Some(diagnosis) if diagnosis.proven => Some(diagnosis),
             Some(diagnosis) => {
-                budget.open_the_last_part();
+                budget.open_a_last_part();
                 let other = self.other_provider(received, now, &diagnosis, budget);
                 Some(other.unwrap_or(diagnosis))
             }

@@ -34,9 +34,10 @@ const TRIAL_BYTES: usize = 1024;
 /// What checking one signature by a public key costs, in bytes of MAC.
 const PUBLIC_BYTES: usize = 64 * 1024;
 
-/// Of bytes, trials and time, this part is kept back for the last questions: whether the request is
-/// another source's, or another provider's. They are few, and say more than the thousandth change.
-const KEPT_BACK: u32 = 4;
+/// Of bytes, trials and time, such a part is kept back for each of the last two questions: whether the request is
+/// another provider's, and whether it is another source's. They say more than the thousandth change.
+const KEPT_BACK: u32 = 8;
+const LAST_QUESTIONS: u32 = 2;
 
 /// What is left of an effort. A source's own scheme, its members, other providers and other sources
 /// all spend of the same one.
@@ -46,33 +47,38 @@ pub(crate) struct Budget {
     bytes: Cell<usize>,
     trials: Cell<usize>,
     time: Cell<Duration>,
-    kept_back: Cell<Option<Effort>>,
+    part: Effort,
+    kept_back: Cell<u32>,
 }
 
 impl Budget {
     /// All of it but what is kept back.
     pub(crate) fn new(effort: Effort) -> Self {
         let parts = KEPT_BACK as usize;
-        let kept = Effort {
+        let part = Effort {
             bytes: effort.bytes / parts,
             trials: effort.trials / parts,
             time: effort.time / KEPT_BACK,
         };
+        let kept = LAST_QUESTIONS as usize;
         Self {
             begun: Instant::now(),
-            bytes: Cell::new(effort.bytes - kept.bytes),
-            trials: Cell::new(effort.trials - kept.trials),
-            time: Cell::new(effort.time.saturating_sub(kept.time)),
-            kept_back: Cell::new(Some(kept)),
+            bytes: Cell::new(effort.bytes - kept * part.bytes),
+            trials: Cell::new(effort.trials - kept * part.trials),
+            time: Cell::new(effort.time.saturating_sub(LAST_QUESTIONS * part.time)),
+            part,
+            kept_back: Cell::new(LAST_QUESTIONS),
         }
     }
 
-    /// Gives what was kept back, once.
-    pub(crate) fn open_the_last_part(&self) {
-        if let Some(kept) = self.kept_back.take() {
-            self.bytes.set(self.bytes.get().saturating_add(kept.bytes));
-            self.trials.set(self.trials.get().saturating_add(kept.trials));
-            self.time.set(self.time.get().saturating_add(kept.time));
+    /// Gives the part that was kept back for the next of the last questions. From then on only bytes and trials
+    /// count: they are few, and by a clock it would depend on what else the machine does whether they are asked.
+    pub(crate) fn open_a_last_part(&self) {
+        if let Some(left) = self.kept_back.get().checked_sub(1) {
+            self.kept_back.set(left);
+            self.bytes.set(self.bytes.get().saturating_add(self.part.bytes));
+            self.trials.set(self.trials.get().saturating_add(self.part.trials));
+            self.time.set(Duration::MAX);
         }
     }
 

@@ -111,6 +111,30 @@ async fn who_may_have_run_unguarded_keeps_the_key_from_a_second_run() {
     .await;
 }
 
+/// The claim comes through after its request was let run unguarded: then its key isn't given back.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_key_that_is_claimed_too_late_for_a_request_that_runs_unguarded_stays_taken() {
+    let db = TestDatabase::postgres().await;
+    let rules = rules(true);
+    let engine = Engine::new(db.store().await, Metrics::new()).patient(Duration::from_millis(100));
+    db.run(&held_up("idempotency_key")).await;
+    let holder = holder(&db).await;
+    let begun = engine.begin(claim("k", 1), &rules).await;
+    assert!(matches!(begun, Begun::Unguarded), "{begun:?}");
+    holder.close().await.unwrap();
+    eventually(PATIENCE, "the claim", || async {
+        (db.number("SELECT count(*) FROM idempotency_key WHERE key = 'k'").await == 1).then_some(())
+    })
+    .await;
+    // Whatever is given back goes the way of these, and went before them.
+    let patient = engine.clone().patient(PATIENCE);
+    for key in ["a", "b", "c"] {
+        let Begun::Run(run) = patient.begin(claim(key, 1), &rules).await else { panic!("{key}") };
+        run.give_back("a test").await;
+    }
+    assert_eq!(db.texts(STATUS).await, ["processing"]);
+}
+
 both_databases!(
     a_withdrawn_claim_is_free_and_its_delayed_statement_takes_it_no_more,
     |db| async move {

@@ -47,6 +47,19 @@ fn what_the_search_has_spent_is_spent_for_other_sources_too() {
     assert_eq!(cause(&all, "s29", 40 * LONG), Cause::SecretWrong);
 }
 
+/// A machine that is slow, or busy, has no time left for them after the search.
+#[test]
+fn the_last_questions_are_asked_however_late_it_is() {
+    let late = Effort { time: Duration::ZERO, ..Effort::MODEST };
+    let [ours, theirs] = [("ours", KEY.to_owned()), ("theirs", format!("{KEY}-of-theirs"))]
+        .map(|(name, secret)| named(name, PLAIN, &[secret]));
+    let sent = theirs.sign(request(&[], JSON), at(NOW), 0).expect("signed");
+    let all = Sources::new([ours, theirs]);
+    let ours = all.named("ours").expect("it");
+    let found = all.diagnose(ours, &sent, at(NOW), late).expect("a diagnosis");
+    assert_eq!(found.cause, Cause::OtherSource, "{found}");
+}
+
 #[test]
 fn other_providers_are_paid_for() {
     let github = catalog::get("github").expect("a preset");
