@@ -4,6 +4,7 @@ use std::fmt::Display;
 use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
+use entity::Name;
 use tokio::time::Instant;
 
 /// The times of a lease's renewals. A renewal is due after a third of the lease, may take a sixth, and is tried
@@ -21,8 +22,8 @@ impl Renewal {
         Self { length, last: Mutex::new(asked) }
     }
 
-    /// Renews until `renew` says that the lease is lost; what else it says is tried again.
-    pub(super) async fn keep<E: Display, F>(&self, renew: impl Fn(Duration) -> F)
+    /// Renews until `renew` says that the lease is lost; what else it says is tried again, and logged for the gateway.
+    pub(super) async fn keep<E: Display, F>(&self, gateway: &Name, renew: impl Fn(Duration) -> F)
     where
         F: Future<Output = Result<bool, E>>,
     {
@@ -38,10 +39,10 @@ impl Renewal {
                 }
                 Ok(Ok(false)) => return,
                 Ok(Err(error)) => {
-                    tracing::warn!(error = %error, "the lease of an idempotency key can't be renewed now");
+                    tracing::warn!(gateway = %gateway, error = %error, "the lease of an idempotency key can't be renewed now");
                 }
                 Err(_) => {
-                    tracing::warn!("the renewal of an idempotency key's lease gets no answer");
+                    tracing::warn!(gateway = %gateway, "the renewal of an idempotency key's lease gets no answer");
                 }
             }
             due = Instant::now() + self.length / 12;
@@ -61,12 +62,16 @@ mod tests {
 
     const LEASE: Duration = Duration::from_secs(60);
 
+    fn gateway() -> Name {
+        Name::new("pay").expect("a name")
+    }
+
     /// The times of the tries, each with what it comes to; `None` is no answer ever.
     async fn tries(renewal: &Renewal, comes_to: &[Option<Result<bool, &'static str>>]) -> Vec<u64> {
         let (begun, at) = (Instant::now(), RefCell::new(Vec::new()));
         let next = Cell::new(0);
         renewal
-            .keep(|_| {
+            .keep(&gateway(), |_| {
                 at.borrow_mut().push(begun.elapsed().as_secs());
                 let answer = comes_to[next.replace(next.get() + 1)];
                 async move {
@@ -99,7 +104,7 @@ mod tests {
         let asked = Instant::now();
         tokio::time::advance(Duration::from_secs(50)).await;
         let renewal = Renewal::of(LEASE, asked);
-        let kept = renewal.keep(async |_| Ok::<_, &str>(true));
+        let kept = async { renewal.keep(&gateway(), async |_| Ok::<_, &str>(true)).await };
         tokio::time::timeout(Duration::from_secs(15), kept).await.expect_err("it is kept");
         // Renewed after 50 s, and looked after anew after 65 s.
         assert_eq!(tries(&renewal, &[Some(Ok(true)), Some(Ok(false))]).await, [5, 25]);

@@ -98,7 +98,7 @@ impl Run {
             let (store, lease) = (self.engine.store.clone(), self.lease.clone());
             async move { store.renew_key(lease, length).await }
         };
-        self.renewal.keep(renew).await;
+        self.renewal.keep(&self.rules.name, renew).await;
     }
 
     /// Writes down how the run ended, for every retry. Durable when it returns [`Concluded::Stands`].

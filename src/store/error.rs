@@ -62,14 +62,24 @@ impl StoreError {
 
     /// Whether what was asked for may have been done all the same, or may yet be: the connection was lost meanwhile.
     pub(crate) fn is_fate_unknown(&self) -> bool {
-        fate_unknown(self)
+        match self {
+            Self::Transient(sqlx::Error::Database(database)) => {
+                // The server spoke: 57P01 to 57P05 and 08 end the connection and may come after COMMIT.
+                database
+                    .code()
+                    .is_some_and(|code| code.starts_with("57P") || code.starts_with("08"))
+            }
+            Self::Transient(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => false,
+            Self::Transient(_) => true,
+            Self::Broken(_) | Self::Unreadable(_) | Self::Invariant(_) | Self::Invalid(_) => false,
+        }
     }
 
     /// Whether the database answered, and what it refused of a batch certainly wasn't done: each of the batch may
     /// still be done by itself.
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
-            Self::Transient(sqlx::Error::Database(_)) => !fate_unknown(self),
+            Self::Transient(sqlx::Error::Database(_)) => !self.is_fate_unknown(),
             Self::Transient(_) => false,
             Self::Broken(_) | Self::Unreadable(_) | Self::Invariant(_) | Self::Invalid(_) => true,
         }
@@ -156,20 +166,4 @@ fn transient(error: &dyn DatabaseError) -> bool {
 /// Whether the connection stands on a server that no longer takes writes: it must not be used again.
 pub(super) fn read_only(error: &sqlx::Error) -> bool {
     error.as_database_error().and_then(DatabaseError::code).is_some_and(|code| code == "25006")
-}
-
-/// Whether the statement's fate is unknown, because the connection was lost while it ran.
-pub(super) fn fate_unknown(error: &StoreError) -> bool {
-    match error {
-        StoreError::Transient(sqlx::Error::Database(database)) => {
-            // The server spoke: 57P01 to 57P05 and 08 end the connection and may come after COMMIT.
-            database.code().is_some_and(|code| code.starts_with("57P") || code.starts_with("08"))
-        }
-        StoreError::Transient(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => false,
-        StoreError::Transient(_) => true,
-        StoreError::Broken(_)
-        | StoreError::Unreadable(_)
-        | StoreError::Invariant(_)
-        | StoreError::Invalid(_) => false,
-    }
 }

@@ -12,7 +12,7 @@ use sqlx::{Executor, Sqlite as Lite};
 
 use super::Store;
 use super::connect::Database;
-use super::error::{StoreError, fate_unknown};
+use super::error::StoreError;
 use super::row::seconds;
 
 mod browse;
@@ -89,7 +89,7 @@ impl Store {
     pub async fn bid_for_key(&self, bid: KeyBid, sent: bool) -> Result<KeyFound, StoreError> {
         self.detached(move |database| async move {
             match claim_or_find(&database, &bid, sent).await {
-                Err(error) if fate_unknown(&error) => {
+                Err(error) if error.is_fate_unknown() => {
                     tracing::warn!(error = %error, "a claim's connection was lost; looking it up");
                     claim_or_find(&database, &bid, true).await.map_err(|_| error)
                 }

@@ -79,24 +79,24 @@ pub(super) fn asked(connections: u32) -> PgPoolOptions {
 
 /// A pool on which transactions may be begun: each use rolls back what an earlier one may have left.
 pub(super) fn guarded(connections: u32) -> PgPoolOptions {
-    postgres_pool(connections)
-        .before_acquire(|connection, meta| {
-            Box::pin(answering(
-                async move { Ok(!is_old(meta.age) && rolled_back(connection).await?) },
-            ))
-        })
-        // A statement that was given up leaves a connection that may never answer again; the pool
-        // itself would wait for it.
-        .after_release(|connection, _| {
-            Box::pin(answering(async move { connection.ping().await.map(|()| true) }))
-        })
+    pinged(connections).before_acquire(|connection, meta| {
+        Box::pin(answering(async move { Ok(!is_old(meta.age) && rolled_back(connection).await?) }))
+    })
+}
+
+/// A pool that takes back no connection that doesn't answer: one of which a statement was given up may never do so
+/// again, and the pool itself would wait for it.
+fn pinged(connections: u32) -> PgPoolOptions {
+    postgres_pool(connections).after_release(|connection, _| {
+        Box::pin(answering(async move { connection.ping().await.map(|()| true) }))
+    })
 }
 
 /// A pool for transactions in which somebody else works: [`guarded`], and outside of such a transaction its
 /// sessions write nothing. The driver ends a transaction in silence when a `begin()` within it fails or is
 /// dropped, and what is run then would stand by itself. [`WRITES`] opens a transaction that may write.
 pub(super) fn effects(connections: u32) -> PgPoolOptions {
-    postgres_pool(connections)
+    pinged(connections)
         .after_connect(|connection, _| {
             Box::pin(async move {
                 match answering(kept_from_writing(connection)).await? {
@@ -109,9 +109,6 @@ pub(super) fn effects(connections: u32) -> PgPoolOptions {
             Box::pin(answering(async move {
                 Ok(!is_old(meta.age) && kept_from_writing(connection).await?)
             }))
-        })
-        .after_release(|connection, _| {
-            Box::pin(answering(async move { connection.ping().await.map(|()| true) }))
         })
 }
 

@@ -7,7 +7,7 @@ use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
 use super::connect::Database;
-use super::error::{StoreError, fate_unknown};
+use super::error::StoreError;
 use super::{NewDelivery, NewEvent, Recorded, Store};
 
 mod postgres;
@@ -157,7 +157,7 @@ async fn record_together(
                 }
             }
             // Whether it was committed is unknown. The next round finds our own ids when it was.
-            Err(error) if fate_unknown(&error) && round == 1 => {
+            Err(error) if error.is_fate_unknown() && round == 1 => {
                 tracing::warn!(error = %describe(&error), batch.events = events.len(),
                     "the connection was lost while a batch was recorded; looking its keys up");
             }

@@ -326,3 +326,15 @@ pub(super) async fn on_sqlite(
     }
     Ok(done)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_rescuers_statement_differs_by_waiting_for_no_row() {
+        let locks: Vec<_> = SETTLE_POSTGRES.matches("FOR NO KEY UPDATE").collect();
+        assert_eq!((locks.len(), SETTLE_POSTGRES.matches(LOCK_HELD).count()), (1, 1));
+        assert_eq!(SETTLE_POSTGRES.replace(LOCK_HELD, SKIP_HELD).matches("SKIP LOCKED").count(), 1);
+    }
+}

@@ -220,14 +220,19 @@ fn two_changes_that_come_together_are_found() {
     assert_eq!((found.cause, found.also), (Cause::SecretDecoding, Some(Cause::BodyNewlineAdded)));
 }
 
-#[test]
-fn another_providers_request_is_recognised() {
+/// A push of GitHub's, signed with this key.
+fn githubs() -> Received {
     let github = catalog::get("github").expect("a preset");
     let mut settings = settings(github.source.clone(), &[KEY]);
     settings.provider = Some("github".to_owned());
     let github = Source::compile(settings).expect("compiles");
     let unsigned = request(&[("x-github-event", "push"), ("x-github-delivery", "d-1")], JSON);
-    let signed = github.sign(unsigned, at(NOW), 0).expect("signed");
+    github.sign(unsigned, at(NOW), 0).expect("signed")
+}
+
+#[test]
+fn another_providers_request_is_recognised() {
+    let signed = githubs();
     for (secret, proven) in [(KEY, true), ("another-key-of-sixteen-bytes", false)] {
         let partner = source(&(TIMED, vec![secret.to_owned()]), REGISTERED);
         let found =

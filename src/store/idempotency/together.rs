@@ -14,7 +14,7 @@ use super::{
 };
 use crate::store::Store;
 use crate::store::connect::{Database, Postgres, Sqlite};
-use crate::store::error::{StoreError, fate_unknown};
+use crate::store::error::StoreError;
 use crate::store::row::{get, seconds};
 
 /// The most keys of one batch. Callers hand over no more.
@@ -40,7 +40,7 @@ impl Store {
     ) -> Result<Vec<Option<KeyFound>>, StoreError> {
         self.detached_long(move |database| async move {
             match claim(&database, &bids, false).await {
-                Err(error) if fate_unknown(&error) => {
+                Err(error) if error.is_fate_unknown() => {
                     tracing::warn!(error = %error, keys = bids.len(), "the connection of many claims was lost; looking them up");
                     claim(&database, &bids, true).await.map_err(|_| error)
                 }

@@ -142,7 +142,7 @@ async fn service_of(db: &TestDatabase, whole_app: bool) -> (SocketAddr, Arc<Book
     (address, book)
 }
 
-fn request(path: &str, key: &str, body: &str) -> RawRequest {
+pub fn request(path: &str, key: &str, body: &str) -> RawRequest {
     RawRequest::post(path, body)
         .header("authorization", "Bearer alice")
         .header("idempotency-key", key)

@@ -15,8 +15,9 @@ use sqlx::{Connection, Executor};
 use tokio::sync::Semaphore;
 
 use super::PATIENCE;
+use super::middleware::request;
 use super::unclaimed::{HELD_UP, behind, held_up, holder};
-use crate::support::raw::{RawAnswer, RawRequest};
+use crate::support::raw::RawAnswer;
 use crate::support::{TestDatabase, eventually, within};
 
 /// How many handlers were called, in permits that are gone, and how many may go on.
@@ -63,11 +64,7 @@ async fn service(db: &TestDatabase, store: Store, wait: Duration) -> (SocketAddr
 }
 
 async fn ask(to: SocketAddr, key: &str, body: &str) -> RawAnswer {
-    RawRequest::post("/pay", body)
-        .header("authorization", "Bearer alice")
-        .header("idempotency-key", key)
-        .send(to)
-        .await
+    request("/pay", key, body).send(to).await
 }
 
 const PAYMENTS: &str = "SELECT count(*) FROM payment";

@@ -62,12 +62,7 @@ fn the_last_questions_are_asked_however_late_it_is() {
 
 #[test]
 fn other_providers_are_paid_for() {
-    let github = catalog::get("github").expect("a preset");
-    let mut settings = settings(github.source.clone(), &[KEY]);
-    settings.provider = Some("github".to_owned());
-    let github = Source::compile(settings).expect("compiles");
-    let unsigned = request(&[("x-github-event", "push"), ("x-github-delivery", "d-1")], JSON);
-    let signed = github.sign(unsigned, at(NOW), 0).expect("signed");
+    let signed = githubs();
     let partner = source(&(TIMED, vec![KEY.to_owned()]), REGISTERED);
     let found = |effort| partner.diagnose(&signed, at(NOW), effort).expect("a diagnosis");
     assert!(found(unhurried(Effort::MODEST)).proven);
