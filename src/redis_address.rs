@@ -1,8 +1,9 @@
 //! Where a Redis is.
 
+use std::error::Error as _;
 use std::fmt;
 
-use redis::{ConnectionAddr, IntoConnectionInfo};
+use redis::{ConnectionAddr, IntoConnectionInfo, RedisError};
 
 use crate::secret::{Fingerprint, Secret};
 
@@ -45,6 +46,15 @@ impl RedisAddress {
 
     pub(crate) fn fingerprint(&self) -> Fingerprint {
         self.url.fingerprint()
+    }
+}
+
+/// What went wrong: of an error on the wire its cause as well, such as a certificate; of another one its kind alone, as
+/// its own words could hold what was asked for.
+pub(crate) fn kind_of(error: &RedisError) -> String {
+    match error.source().filter(|_| error.is_io_error()) {
+        Some(cause) => format!("{:?}: {cause}", error.kind()),
+        None => format!("{:?}", error.kind()),
     }
 }
 

@@ -1,12 +1,15 @@
 //! Messages of a NATS subject that a JetStream stream keeps: acknowledged by the stream, known by their id.
 
+use std::error::Error as _;
 use std::str::FromStr;
 use std::sync::Arc;
 use std::time::Duration;
 
 use async_nats::connection::State;
 use async_nats::jetstream::context::PublishErrorKind;
-use async_nats::{ConnectOptions, HeaderMap, HeaderValue, ServerAddr, jetstream};
+use async_nats::{
+    ConnectError, ConnectErrorKind, ConnectOptions, HeaderMap, HeaderValue, ServerAddr, jetstream,
+};
 use bytes::Bytes;
 use tokio::sync::Mutex;
 
@@ -117,7 +120,7 @@ impl NatsHandler {
         let connecting = options.connect(self.addresses.clone());
         let client = match tokio::time::timeout(patience, connecting).await {
             Ok(Ok(client)) => client,
-            Ok(Err(error)) => return Err(format!("no connection: {}", error.kind())),
+            Ok(Err(error)) => return Err(format!("no connection: {}", refused(&error))),
             Err(_) => return Err("no connection in time".to_owned()),
         };
         let mut stream = jetstream::new(client.clone());
@@ -167,6 +170,18 @@ fn headers(event: &Event, context: &Context) -> Result<HeaderMap, String> {
         headers.insert(name, value);
     }
     Ok(headers)
+}
+
+/// Why there is no connection: of an error on the wire its cause as well, such as a certificate. Of others the
+/// kind alone, as their causes could hold what we log in with.
+fn refused(error: &ConnectError) -> String {
+    let kind = error.kind();
+    let is_wire =
+        matches!(kind, ConnectErrorKind::Io | ConnectErrorKind::Tls | ConnectErrorKind::Dns);
+    match error.source().filter(|_| is_wire) {
+        Some(cause) => format!("{kind}: {cause}"),
+        None => kind.to_string(),
+    }
 }
 
 #[async_trait::async_trait]

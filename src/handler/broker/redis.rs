@@ -15,7 +15,7 @@ use super::fields;
 use crate::event::Event;
 use crate::handler::trial::Draft;
 use crate::handler::{Context, Handler, Outcome, Reply};
-use crate::redis_address::RedisAddress;
+use crate::redis_address::{RedisAddress, kind_of};
 
 /// For a connection, its handshakes included, unless the call has less time.
 const CONNECT: Duration = Duration::from_secs(5);
@@ -116,7 +116,7 @@ fn said(error: &RedisError) -> String {
         Some(detail) => {
             format!("{:?}: {}", error.kind(), detail.chars().take(200).collect::<String>())
         }
-        None => format!("{:?}", error.kind()),
+        None => kind_of(error),
     }
 }
 

@@ -8,6 +8,7 @@ use redis::{AsyncConnectionConfig, Client, Cmd, FromRedisValue, cmd};
 use tokio::time::Instant;
 
 use super::RedisAddress;
+use crate::redis_address::kind_of;
 
 /// How long a request waits for Redis before it asks the database.
 const ANSWER: Duration = Duration::from_millis(50);
@@ -80,8 +81,7 @@ impl Wire {
             Ok(Ok(value)) => {
                 return Ok(value);
             }
-            // Its own words could hold what was asked for.
-            Ok(Err(error)) => format!("{:?}", error.kind()),
+            Ok(Err(error)) => kind_of(&error),
             Err(_) => format!("no answer in {patience:?}"),
         };
         self.failed(&why);
@@ -124,7 +124,7 @@ impl Wire {
                     *state = State { connection: Some(connection), ..State::default() };
                 }
                 Ok(Err(error)) => {
-                    failed(&mut state, &shown, &format!("can't connect: {:?}", error.kind()));
+                    failed(&mut state, &shown, &format!("can't connect: {}", kind_of(&error)));
                 }
                 Err(_) => failed(&mut state, &shown, "can't connect in time"),
             }

@@ -6,6 +6,7 @@ use super::{LEASE, PATIENCE, STRIPE, stripe};
 use crate::support::daemon::wait_until_settled;
 use crate::support::{Daemon, DaemonPlan, TestDatabase, eventually};
 
+mod encrypted;
 mod queues;
 mod streams;
 mod subjects;

@@ -1,5 +1,6 @@
 //! A throw-away NATS server with JetStream on loopback; gone when this is dropped or the tests are killed.
 
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::sync::Mutex;
 use std::time::Duration;
@@ -10,6 +11,7 @@ use tempfile::TempDir;
 use super::leash::Leash;
 use super::port::free_port;
 use super::scratch::scratch;
+use super::tls::Authority;
 use super::wait::eventually;
 
 const PATIENCE: Duration = Duration::from_secs(30);
@@ -23,6 +25,14 @@ pub struct NatsServer {
     dir: TempDir,
     port: u16,
     running: Mutex<Option<(Child, Leash)>>,
+    tls: Option<Tls>,
+}
+
+/// What it shows, and what its clients have to believe.
+#[derive(Debug)]
+struct Tls {
+    arguments: Vec<String>,
+    root: PathBuf,
 }
 
 impl NatsServer {
@@ -31,15 +41,33 @@ impl NatsServer {
     /// # Panics
     /// When `nats-server` isn't there or doesn't start: the tests need it.
     pub async fn start() -> Self {
+        Self::start_as(None).await
+    }
+
+    /// One that speaks TLS only, with this authority's certificate.
+    pub async fn start_tls(authority: &Authority) -> Self {
+        let path = |path: PathBuf| path.to_str().unwrap().to_owned();
+        let arguments = vec![
+            "--tls".to_owned(),
+            "--tlscert".to_owned(),
+            path(authority.certificate()),
+            "--tlskey".to_owned(),
+            path(authority.key()),
+        ];
+        Self::start_as(Some(Tls { arguments, root: authority.root() })).await
+    }
+
+    async fn start_as(tls: Option<Tls>) -> Self {
         let dir = scratch("nats");
-        let server = Self { dir, port: free_port(), running: Mutex::new(None) };
+        let server = Self { dir, port: free_port(), running: Mutex::new(None), tls };
         server.restart().await;
         server
     }
 
     /// Its URL, password included.
     pub fn url(&self) -> String {
-        format!("nats://tests:{PASSWORD}@127.0.0.1:{}", self.port)
+        let scheme = if self.tls.is_some() { "tls" } else { "nats" };
+        format!("{scheme}://tests:{PASSWORD}@127.0.0.1:{}", self.port)
     }
 
     /// Starts it again on its port, with what its streams had kept.
@@ -51,6 +79,7 @@ impl NatsServer {
             .args(["-a", "127.0.0.1", "-p", &self.port.to_string(), "-js", "-sd"])
             .arg(self.dir.path())
             .args(["--user", "tests", "--pass", PASSWORD])
+            .args(self.tls.iter().flat_map(|tls| &tls.arguments))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null())
@@ -73,9 +102,12 @@ impl NatsServer {
     }
 
     async fn try_context(&self) -> Option<jetstream::Context> {
-        let client = async_nats::ConnectOptions::new()
-            .user_and_password("tests".to_owned(), PASSWORD.to_owned())
-            .connect(format!("nats://127.0.0.1:{}", self.port));
+        let mut options = async_nats::ConnectOptions::new()
+            .user_and_password("tests".to_owned(), PASSWORD.to_owned());
+        if let Some(tls) = &self.tls {
+            options = options.require_tls(true).add_root_certificates(tls.root.clone());
+        }
+        let client = options.connect(format!("nats://127.0.0.1:{}", self.port));
         client.await.ok().map(jetstream::new)
     }
 

@@ -1,6 +1,6 @@
 //! A throw-away RabbitMQ on loopback; gone when this is dropped or the tests are killed.
 
-use std::net::{Ipv4Addr, TcpStream};
+use std::net::{Ipv4Addr, SocketAddr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, Weak};
@@ -78,6 +78,11 @@ impl RabbitServer {
     /// Its URL, password included.
     pub fn url(&self) -> String {
         format!("amqp://tests:{PASSWORD}@127.0.0.1:{}", self.port)
+    }
+
+    /// Where it listens.
+    pub fn address(&self) -> SocketAddr {
+        (Ipv4Addr::LOCALHOST, self.port).into()
     }
 
     fn settings(&self) -> String {

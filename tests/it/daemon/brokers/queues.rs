@@ -19,7 +19,7 @@ fn plan(db: &TestDatabase, rabbit: &RabbitServer, place: &str, lines: &str) -> D
 }
 
 /// A name that no other test of the shared server has.
-fn named(db: &TestDatabase, test: &str) -> String {
+pub(super) fn named(db: &TestDatabase, test: &str) -> String {
     match db.kind() {
         Kind::Postgres => format!("{test}-postgres"),
         Kind::Sqlite => format!("{test}-sqlite"),

@@ -21,7 +21,7 @@ fn plan(db: &TestDatabase, redis: &RedisServer, lines: &str) -> DaemonPlan {
 type Told = (String, Vec<(String, Vec<u8>)>);
 
 /// The stream's entries, oldest first, by their fields.
-async fn entries(redis: &RedisServer) -> Vec<BTreeMap<String, Vec<u8>>> {
+pub(super) async fn entries(redis: &RedisServer) -> Vec<BTreeMap<String, Vec<u8>>> {
     let all: Vec<Told> = redis.ask(redis::cmd("XRANGE").arg("events").arg("-").arg("+")).await;
     all.into_iter().map(|(_, fields)| fields.into_iter().collect()).collect()
 }

@@ -21,7 +21,7 @@ fn plan(db: &TestDatabase, nats: &NatsServer, lines: &str) -> DaemonPlan {
     )
 }
 
-async fn stream(nats: &NatsServer) -> Stream {
+pub(super) async fn stream(nats: &NatsServer) -> Stream {
     let config = Config {
         name: "events".to_owned(),
         subjects: vec!["events.>".to_owned()],
