@@ -18,8 +18,11 @@ use crate::store::{Retention, Store, StoreError, Swept};
 /// The chore's name in `upkeep_run`.
 pub const CHORE: &str = "cleanup";
 
-/// How long a run's claim holds without renewal. It is renewed with each batch.
+/// How long a run's claim holds without renewal.
 const LEASE: Duration = Duration::from_secs(60);
+
+/// How often it is renewed: with each batch it would be as many commits again as the batches are.
+const RENEW_EVERY: Duration = Duration::from_secs(5);
 
 /// How one cleanup went.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -93,6 +96,13 @@ pub(super) async fn tick(
     }
 }
 
+/// A run that we hold.
+struct Run {
+    id: Uuid,
+    begun: Instant,
+    renewed: Instant,
+}
+
 impl Cleanup<'_> {
     /// Claims the chore and deletes what has expired, batch by batch, with the settings' pause in
     /// between, until nothing is left, the settings' time is up, or `stop`.
@@ -104,18 +114,19 @@ impl Cleanup<'_> {
         slot: Option<DateTime<Utc>>,
         stop: &CancellationToken,
     ) -> Result<Cleaned, StoreError> {
-        let Some(run) = self.store.begin_run(CHORE, self.worker, LEASE, slot).await? else {
+        let begun = Instant::now();
+        let Some(id) = self.store.begin_run(CHORE, self.worker, LEASE, slot).await? else {
             return Ok(Cleaned::NotOurs);
         };
-        let begun = Instant::now();
+        let mut run = Run { id, begun, renewed: begun };
         let mut swept = Swept::default();
-        let done = self.sweep(run, &mut swept, begun, stop).await;
+        let done = self.sweep(&mut run, &mut swept, stop).await;
         let end = match &done {
             Ok(true) => RunEnd::Partial,
             Ok(false) => RunEnd::Done,
             Err(error) => RunEnd::Failed(error.to_string()),
         };
-        self.store.finish_run(run, end, swept).await?;
+        self.store.finish_run(run.id, end, swept).await?;
         let more = done?;
         if let Some(metrics) = self.metrics {
             metrics.cleanup_succeeded(Utc::now());
@@ -139,9 +150,8 @@ impl Cleanup<'_> {
     /// Deletes until done (false) or out of time (true).
     async fn sweep(
         &self,
-        run: Uuid,
+        run: &mut Run,
         swept: &mut Swept,
-        begun: Instant,
         stop: &CancellationToken,
     ) -> Result<bool, StoreError> {
         for source in self.sources {
@@ -155,7 +165,7 @@ impl Cleanup<'_> {
             if dropped.of == "event_body" {
                 swept.bodies += dropped.rows;
             }
-            if self.pause(run, *swept, begun, stop).await? {
+            if self.pause(run, *swept, stop).await? {
                 return Ok(true);
             }
         }
@@ -169,7 +179,7 @@ impl Cleanup<'_> {
             if batch.scanned < u64::from(limit) {
                 break;
             }
-            if self.pause(run, *swept, begun, stop).await? {
+            if self.pause(run, *swept, stop).await? {
                 return Ok(true);
             }
         }
@@ -182,7 +192,7 @@ impl Cleanup<'_> {
             if batch.scanned < u64::from(limit) {
                 break;
             }
-            if self.pause(run, *swept, begun, stop).await? {
+            if self.pause(run, *swept, stop).await? {
                 return Ok(true);
             }
         }
@@ -193,7 +203,7 @@ impl Cleanup<'_> {
             if deleted < u64::from(limit) {
                 break;
             }
-            if self.pause(run, *swept, begun, stop).await? {
+            if self.pause(run, *swept, stop).await? {
                 return Ok(true);
             }
         }
@@ -204,7 +214,7 @@ impl Cleanup<'_> {
             if deleted < u64::from(limit) {
                 return Ok(false);
             }
-            if self.pause(run, *swept, begun, stop).await? {
+            if self.pause(run, *swept, stop).await? {
                 return Ok(true);
             }
         }
@@ -234,19 +244,23 @@ impl Cleanup<'_> {
     /// Lets others have the database; true when the run must end.
     async fn pause(
         &self,
-        run: Uuid,
+        run: &mut Run,
         swept: Swept,
-        begun: Instant,
         stop: &CancellationToken,
     ) -> Result<bool, StoreError> {
-        if begun.elapsed() >= self.settings.max_run {
+        if run.begun.elapsed() >= self.settings.max_run {
             return Ok(true);
         }
         tokio::select! {
             () = tokio::time::sleep(self.settings.pause) => {}
             () = stop.cancelled() => return Ok(true),
         }
-        if self.store.renew_run(run, LEASE, swept).await? {
+        let now = Instant::now();
+        if now.duration_since(run.renewed) < RENEW_EVERY {
+            return Ok(false);
+        }
+        if self.store.renew_run(run.id, LEASE, swept).await? {
+            run.renewed = now;
             return Ok(false);
         }
         Err(StoreError::Invalid("another replica took this cleanup over".to_owned()))
