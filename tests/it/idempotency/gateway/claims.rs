@@ -1,5 +1,7 @@
 //! `scope = "claim:…"`: a key belongs to whom a verified token names, and to nobody else.
 
+use std::time::Instant;
+
 use aws_lc_rs::hmac;
 use serde_json::{Value, json};
 
@@ -32,7 +34,12 @@ fn shown(token: &str) -> RawRequest {
 }
 
 async fn pay_by(daemon: &Daemon, token: &str) -> RawAnswer {
-    shown(token).send(daemon.public()).await
+    send_past(daemon, &shown(token), &["store_unavailable"]).await
+}
+
+/// [`pay_by`] where the issuer's keys have to be fetched first, for which a request waits for two seconds.
+async fn pay_by_new_key(daemon: &Daemon, token: &str) -> RawAnswer {
+    send_past(daemon, &shown(token), &["store_unavailable", "key_unavailable"]).await
 }
 
 fn is_replay(answer: &RawAnswer) -> bool {
@@ -60,7 +67,7 @@ both_databases!(
         issuer.publish(&[&key]);
         service.answer_otherwise(Answer::status(201).body("done"));
         let daemon = claiming(&db, &service, &issuer, "").await;
-        let first = pay_by(&daemon, &key.token(&claims("alice"))).await;
+        let first = pay_by_new_key(&daemon, &key.token(&claims("alice"))).await;
         assert_eq!((first.status, is_replay(&first)), (201, false), "{first:?}");
         for _ in 0..3 {
             let again = pay_by(&daemon, &key.token(&claims("alice"))).await;
@@ -97,7 +104,7 @@ both_databases!(a_token_that_is_forged_over_or_for_somebody_else_gets_no_answer,
     let lines = format!("issuer = {ISS:?}\naudience = \"pay\"");
     let daemon = claiming(&db, &service, &issuer, &lines).await;
     // There is an answer of Alice's that each of them would like to read.
-    assert_eq!(pay_by(&daemon, &ecdsa.token(&claims("alice"))).await.status, 200);
+    assert_eq!(pay_by_new_key(&daemon, &ecdsa.token(&claims("alice"))).await.status, 200);
     let mut endless = claims("alice");
     endless.as_object_mut().unwrap().remove("exp");
     let by_public_key = |header: &Value, secret: &[u8]| {
@@ -160,7 +167,7 @@ both_databases!(a_token_that_is_forged_over_or_for_somebody_else_gets_no_answer,
         ("another scheme", "Basic YWxpY2U6cHc=".to_owned(), "token_missing"),
         ("empty", String::new(), "token_missing"),
     ] {
-        let answer = pay_by(&daemon, &token).await;
+        let answer = pay_by_new_key(&daemon, &token).await;
         assert_refused(&answer, 401, code);
         assert!(!is_replay(&answer), "{name}");
     }
@@ -190,13 +197,18 @@ both_databases!(an_issuer_that_is_away_is_503_and_neither_a_refusal_nor_a_pass, 
     issuer.server.answer_otherwise(Answer::status(302).header("location", &elsewhere.jwks()));
     let daemon = claiming(&db, &service, &issuer, "").await;
     let token = key.token(&claims("alice"));
+    let began = Instant::now();
     for _ in 0..3 {
         let answer = pay_by(&daemon, &token).await;
         assert_refused(&answer, 503, "key_unavailable");
         assert_eq!(answer.head.header("retry-after"), Some("5"));
     }
     assert_eq!((elsewhere.server.count(), service.count()), (0, 0));
-    assert_eq!(issuer.server.count(), 1, "it isn't asked again at once");
+    let fetches = 1 + began.elapsed().as_secs() / 5;
+    assert!(
+        (1..=fetches).contains(&(issuer.server.count() as u64)),
+        "it isn't asked again at once"
+    );
     // It answers nothing at all: who needs no key of it doesn't wait.
     issuer.server.answer_otherwise(Answer::ok().held());
     eventually(PATIENCE, "a fetch that hangs", || async {
@@ -234,14 +246,14 @@ both_databases!(
         let (old, new) = (IssuerKey::ecdsa("old"), IssuerKey::ecdsa("new"));
         issuer.publish(&[&old]);
         let daemon = claiming(&db, &service, &issuer, "").await;
-        assert_eq!(pay_by(&daemon, &old.token(&claims("alice"))).await.status, 200);
+        assert_eq!(pay_by_new_key(&daemon, &old.token(&claims("alice"))).await.status, 200);
         issuer.publish(&[&new]);
-        let replay = pay_by(&daemon, &new.token(&claims("alice"))).await;
+        let replay = pay_by_new_key(&daemon, &new.token(&claims("alice"))).await;
         assert!(replay.status == 200 && is_replay(&replay), "{replay:?}");
         assert_refused(&pay_by(&daemon, &old.token(&claims("alice"))).await, 401, "token_invalid");
         for n in 0..50 {
             let forged = IssuerKey::ecdsa(&format!("forged-{n}")).token(&claims("alice"));
-            assert_refused(&pay_by(&daemon, &forged).await, 401, "token_invalid");
+            assert_refused(&pay_by_new_key(&daemon, &forged).await, 401, "token_invalid");
         }
         assert_eq!((service.count(), issuer.server.count()), (1, 2));
     }
@@ -267,7 +279,7 @@ both_databases!(what_needs_no_answer_of_before_needs_no_token, |db| async move {
     for (sub, replayed) in [("alice", false), ("bob", true)] {
         let mut claims = claims(sub);
         claims["org"] = json!({ "id": "acme" });
-        let answer = pay_by(&daemon, &key.token(&claims)).await;
+        let answer = pay_by_new_key(&daemon, &key.token(&claims)).await;
         assert_eq!((answer.status, is_replay(&answer)), (200, replayed), "{sub}");
     }
     assert_eq!(service.count(), 3);
@@ -289,6 +301,6 @@ both_databases!(keys_come_over_tls_from_whom_the_system_believes_only, |db| asyn
     stranger.stop().await;
     let root = authority.root();
     let daemon = plan.environment("SSL_CERT_FILE", root.to_str().unwrap()).start().await;
-    assert_eq!(pay_by(&daemon, &token).await.status, 200);
+    assert_eq!(pay_by_new_key(&daemon, &token).await.status, 200);
     assert_eq!((issuer.server.count(), service.count()), (1, 1));
 });
