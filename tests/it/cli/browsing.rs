@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{PATIENCE, run_in, stripe, with_three_events};
+use super::{run_in, stripe, with_three_events};
 use crate::both_databases;
 use crate::support::raw::RawRequest;
 
@@ -163,7 +163,6 @@ async fn a_database_that_is_away_is_exit_3() {
     let port = crate::support::port::free_port();
     let config = format!("[database]\nurl = \"postgres://postgres@127.0.0.1:{port}/gone\"\n");
     std::fs::write(place.path().join("hookonce.toml"), config).unwrap();
-    let began = std::time::Instant::now();
     for verb in [&["event", "list"][..], &["serve"], &["migrate", "status"], &["migrate", "up"]] {
         let (code, _, err) = run_in(place.path(), verb).await;
         assert_eq!(code, 3, "{verb:?}: {err}");
@@ -171,7 +170,6 @@ async fn a_database_that_is_away_is_exit_3() {
     }
     let (code, _, err) = run_in(place.path(), &["check"]).await;
     assert_eq!(code, 2, "{err}");
-    assert!(began.elapsed() < PATIENCE / 4, "a refusal is known at once: {:?}", began.elapsed());
 }
 
 both_databases!(the_admin_api_wants_its_token_and_its_own_name, |db| async move {

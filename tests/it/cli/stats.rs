@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use super::{PATIENCE, STRIPE, stripe, with_three_events};
+use super::{NO_CLEANUP, PATIENCE, STRIPE, stripe, with_three_events};
 use crate::both_databases;
 use crate::support::{Kind, TestDatabase, eventually};
 
@@ -71,7 +71,8 @@ both_databases!(a_failed_cleanup_shows_in_stats_and_in_readyz, |db| async move {
     let fault = daemon.run(&["stats", "-o", "json"]).await.json()["cleanup"]["fault"].clone();
     assert!(fault.as_str().unwrap().ends_with("by w failed: disk full"), "{fault}");
     // A daemon that starts looks at once.
-    let again = crate::support::DaemonPlan::on(&db).source(&stripe()).start().await;
+    let plan = crate::support::DaemonPlan::on(&db).source(&stripe()).toml(NO_CLEANUP);
+    let again = plan.start().await;
     eventually(PATIENCE, "the detail", || async {
         let ready = again.get("/readyz").await;
         let text = String::from_utf8_lossy(&ready.body).into_owned();

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeSet;
 
-use super::{LEASE, PATIENCE, STRIPE, stripe};
+use super::{PATIENCE, STRIPE, stripe};
 use crate::support::daemon::wait_until_settled;
 use crate::support::{Daemon, DaemonPlan, TestDatabase, eventually};
 
@@ -15,7 +15,7 @@ mod subjects;
 fn plan(db: &TestDatabase, kind: &str, lines: &str) -> DaemonPlan {
     DaemonPlan::on(db)
         .source(&stripe())
-        .toml(&format!("[handlers.out]\nfrom = \"stripe\"\n{kind}\n{LEASE}\n{lines}\n"))
+        .toml(&format!("[handlers.out]\nfrom = \"stripe\"\n{kind}\n{lines}\n"))
 }
 
 async fn send(daemon: &Daemon, id: &str) {

@@ -4,10 +4,10 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{LEASE, PATIENCE, STRIPE, billing, stripe};
+use super::{PATIENCE, STRIPE, billing, stripe};
 use crate::both_databases;
 use crate::support::daemon::{program, wait_until_settled};
-use crate::support::{Answer, Endpoint, Kind, Sender};
+use crate::support::{Answer, Endpoint, Kind, Sender, eventually};
 
 /// Sends events of its own until the door is shut, and returns the ids that were acked.
 async fn send_until_shut(sender: Arc<Sender>, name: usize) -> Vec<String> {
@@ -29,7 +29,8 @@ async fn send_until_shut(sender: Arc<Sender>, name: usize) -> Vec<String> {
 both_databases!(sigterm_under_load_loses_no_acked_event_and_leaves_no_lease, |db| async move {
     let endpoint = Endpoint::start().await;
     endpoint.answer_otherwise(Answer::ok().delayed(Duration::from_millis(20)));
-    let mut daemon = billing(&db, &endpoint, LEASE).start().await;
+    // Nobody is killed here: the usual lease, which a machine that stalls can renew in time.
+    let mut daemon = billing(&db, &endpoint, "").start().await;
     let loads: Vec<_> =
         (0..8).map(|name| tokio::spawn(send_until_shut(Arc::new(daemon.sender()), name))).collect();
     endpoint.wait_for_calls(50, PATIENCE).await;
@@ -47,7 +48,13 @@ both_databases!(sigterm_under_load_loses_no_acked_event_and_leaves_no_lease, |db
     assert_eq!(db.number("SELECT count(*) FROM delivery WHERE state = 'leased'").await, 0);
     // Every call that was answered in full is settled as such: no receiver is called again for it.
     let settled = db.number("SELECT count(*) FROM delivery WHERE state = 'delivered'").await;
-    assert_eq!(usize::try_from(settled).unwrap(), endpoint.answered());
+    let settled = usize::try_from(settled).unwrap();
+    // The endpoint counts an answer after it was written, so the daemon may know of it first.
+    eventually(PATIENCE, "as many answers as settled ones", || async {
+        (endpoint.answered() >= settled).then_some(())
+    })
+    .await;
+    assert_eq!(settled, endpoint.answered());
 
     daemon.start().await;
     wait_until_settled(&db, PATIENCE).await;
@@ -64,19 +71,21 @@ both_databases!(a_handler_in_the_middle_is_waited_for, |db| async move {
     daemon.sender().send(STRIPE, &stripe().event("evt_1", "x")).await.assert_accepted();
     endpoint.wait_for_calls(1, PATIENCE).await;
     assert!(daemon.stop().await.success());
-    assert_eq!(endpoint.answered(), 1);
+    eventually(PATIENCE, "the whole answer", || async { (endpoint.answered() == 1).then_some(()) })
+        .await;
     assert_eq!(db.texts("SELECT state FROM delivery").await, ["delivered"]);
 });
 
 both_databases!(a_second_signal_does_not_wait, |db| async move {
     let endpoint = Endpoint::start().await;
     endpoint.answer_next([Answer::ok().held()]);
-    let mut daemon = billing(&db, &endpoint, "timeout = \"50s\"").start().await;
+    let plan = billing(&db, &endpoint, "timeout = \"90s\"").server("grace = \"80s\"");
+    let mut daemon = plan.start().await;
     daemon.sender().send(STRIPE, &stripe().event("evt_1", "x")).await.assert_accepted();
     endpoint.wait_for_calls(1, PATIENCE).await;
     daemon.ask_to_stop();
     // It says that it stops before the second signal comes, or the two would be one.
-    crate::support::eventually(PATIENCE, "readiness to say so", || async {
+    eventually(PATIENCE, "readiness to say so", || async {
         let request = crate::support::raw::RawRequest::new("GET", "/readyz");
         let answer = request.try_send(daemon.admin()).await;
         (!answer.is_ok_and(|answer| answer.status == 200)).then_some(())
@@ -86,7 +95,7 @@ both_databases!(a_second_signal_does_not_wait, |db| async move {
     daemon.ask_to_stop();
     let status = daemon.wait_for_end().await;
     assert_eq!(status.code(), Some(130));
-    assert!(began.elapsed() < Duration::from_secs(5), "{:?}", began.elapsed());
+    assert!(began.elapsed() < Duration::from_secs(40), "{:?}", began.elapsed());
     // The event is safe: it will be tried again when the lease lapsed.
     assert_eq!(
         db.number("SELECT count(*) FROM delivery WHERE state IN ('leased', 'pending')").await,

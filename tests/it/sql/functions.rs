@@ -109,7 +109,8 @@ both_databases!(who_passes_over_an_interrupted_statement_is_not_settled_alone, |
     let ended = store
         .settle_with(
             settlement(&claim, Verdict::Delivered, entity::TryOutcome::Delivered),
-            Duration::from_millis(100),
+            // What comes before the slow statement has to fit in as well.
+            Duration::from_secs(3),
             move |mut tx| {
                 Box::pin(async move {
                     add_one(&mut tx).await.unwrap();

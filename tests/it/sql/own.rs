@@ -130,7 +130,7 @@ both_databases!(statements_that_take_too_long_are_undone_and_tried_again, |db| a
 });
 
 both_databases!(a_table_that_is_not_there_yet_is_waited_for, |db| async move {
-    let lines = "retry = { attempts = 200, backoff = [\"20ms\"] }";
+    let lines = "retry = { for = \"1h\", backoff = [\"20ms\"] }";
     let statements = ["insert into later (id) values (:event.id)"];
     let app = TestApp::start(&db, &ledger(&db, &statements, lines), |app| app).await;
     send(&app.sender(), "evt_1", json!({})).await;
