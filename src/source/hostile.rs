@@ -205,19 +205,24 @@ pub fn readers(bytes: &[u8], now: DateTime<Utc>) -> Result<(), String> {
     }
     multipart_form(bytes)?;
     multipart_form(&[b"--b\r\n", bytes].concat())?;
+    content_type(bytes)?;
     documents(bytes, &text)
 }
 
 /// Reads `bytes`, as a body that was accepted, by the rules of every preset that tell which events it
 /// is. Fails with what doesn't hold; panics where a reader does.
 pub fn events(bytes: &[u8], now: DateTime<Utc>) -> Result<(), String> {
+    let mut headers = Headers::new();
+    if multipart::begins(bytes) {
+        let line = bytes.split(|b| *b == b'\r').next().unwrap_or_default();
+        let boundary = line.strip_prefix(b"--").unwrap_or_default();
+        headers.push("content-type", [b"multipart/form-data; boundary=", boundary].concat());
+    }
     let request = Received {
         method: "POST".to_owned(),
         target: "/in/hostile".to_owned(),
-        headers: Headers::new(),
-        body: Bytes::copy_from_slice(bytes),
-        peer: None,
         arrived_at: now,
+        ..Received::kept(headers, Bytes::copy_from_slice(bytes))
     };
     for source in OPEN.iter() {
         let first = source.admit(request.clone(), now);
@@ -269,8 +274,13 @@ fn same(one: &Verified, other: &Verified, source: &Source) -> Result<(), String>
 /// Parts lie one behind the other inside of the body, and a value that is put in is the one that is read.
 fn multipart_form(bytes: &[u8]) -> Result<(), String> {
     let Ok(parts) = multipart::parts(bytes) else { return Ok(()) };
+    let line = bytes.split(|b| *b == b'\r').next().unwrap_or_default();
     let mut end = 0;
     for part in &parts {
+        let content = bytes.get(part.content.clone()).unwrap_or_default();
+        if content.windows(line.len()).any(|window| window == line) {
+            return Err(format!("the boundary is in a part's content: {bytes:?}"));
+        }
         if part.content.start <= end || bytes.get(part.content.clone()).is_none() {
             return Err(format!("a part lies at {:?} behind {end}: {bytes:?}", part.content));
         }
@@ -282,12 +292,28 @@ fn multipart_form(bytes: &[u8]) -> Result<(), String> {
     let Ok(changed) = multipart::with_value(bytes, "a", "what is put in") else { return Ok(()) };
     let read =
         multipart::parts(&changed).map_err(|why| format!("{why} once changed: {bytes:?}"))?;
-    let mut mine = read.iter().filter(|part| !part.is_file && part.name == b"a");
-    let value = mine.next().and_then(|part| changed.get(part.content.clone()));
-    match (value, mine.next()) {
-        (Some(b"what is put in"), None) => Ok(()),
+    match multipart::value(&read, b"a")
+        .map(|part| part.and_then(|it| changed.get(it.content.clone())))
+    {
+        Ok(Some(b"what is put in")) => Ok(()),
         _ => Err(format!("what is put in isn't read: {bytes:?}")),
     }
+}
+
+/// A content type by which a form is split names the boundary of it, and no other one.
+fn content_type(bytes: &[u8]) -> Result<(), String> {
+    for line in [bytes, &[b"multipart/form-data; ", bytes].concat()] {
+        let mut headers = Headers::new();
+        headers.push("Content-Type", line);
+        let form = Received::kept(headers, Bytes::from_static(b"--b\r\n"));
+        let said = String::from_utf8_lossy(line).to_ascii_lowercase();
+        let names = said.contains("boundary=b") || said.contains("boundary=\"b\"");
+        if multipart::is_one(&form) == Ok(true) && (!names || said.matches("boundary").count() != 1)
+        {
+            return Err(format!("splits a form by `b`: {said}"));
+        }
+    }
+    Ok(())
 }
 
 fn documents(bytes: &[u8], text: &str) -> Result<(), String> {

@@ -11,7 +11,7 @@ use bytes::Bytes;
 
 use super::json::{self, Pointer};
 use super::multipart;
-use crate::received::Received;
+use crate::received::{Received, Repeated};
 
 /// A place in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -46,25 +46,43 @@ impl FormKind {
         }
     }
 
-    /// Whether a body is one.
-    pub(crate) fn check(self, body: &[u8]) -> Result<(), &'static str> {
-        match self {
-            Self::Pairs => check_form(body),
-            Self::Parts => multipart::parts(body).map(|_| ()),
+    /// Which form a body is to every reader, whether he goes by the content type or by the body. In
+    /// pairs is every other body too.
+    fn of(received: &Received) -> Result<Self, &'static str> {
+        Ok(if multipart::is_one(received)? { Self::Parts } else { Self::Pairs })
+    }
+
+    /// Whether the body is one.
+    pub(crate) fn check(self, received: &Received) -> Result<(), &'static str> {
+        match (self, Self::of(received)?) {
+            (Self::Pairs, Self::Pairs) => check_form(&received.body),
+            (Self::Parts, Self::Parts) => multipart::parts(&received.body).map(|_| ()),
+            (Self::Pairs, Self::Parts) => Err("it is a multipart form"),
+            (Self::Parts, Self::Pairs) => Err("it doesn't begin with a boundary's line"),
         }
     }
 
     /// The one value of `name`; none where the body is no such form at all.
-    fn one<'a>(self, body: &'a [u8], name: &str) -> Result<Option<Cow<'a, [u8]>>, Unreadable> {
+    pub(crate) fn one<'a>(
+        self,
+        received: &'a Received,
+        name: &str,
+    ) -> Result<Option<Cow<'a, [u8]>>, Unreadable> {
+        let kind = Self::of(received)
+            .map_err(|why| Unreadable::Malformed(format!("the multipart form: {why}")))?;
         match self {
-            Self::Pairs => one_pair(body, name),
-            Self::Parts => one_part(body, name),
+            _ if self != kind => Ok(None),
+            Self::Pairs => one_pair(&received.body, name),
+            Self::Parts => one_part(&received.body, name),
         }
     }
 
     /// A body with this value in the place of any of that name.
     fn put(self, body: &[u8], name: &str, value: &str) -> Result<Bytes, String> {
         match self {
+            Self::Pairs if multipart::begins(body) => {
+                Err("the body is no form in pairs".to_owned())
+            }
             Self::Pairs => Ok(Bytes::from(with_pair(body, name, value))),
             Self::Parts => multipart::with_value(body, name, value).map(Bytes::from),
         }
@@ -77,7 +95,7 @@ const HIDDEN: &str = "(hidden)";
 /// Why a field has no one value.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) enum Unreadable {
-    /// It stands more than once.
+    /// It stands more than once, to some readers at least.
     Repeated,
     /// What holds it can't be read.
     Malformed(String),
@@ -164,9 +182,9 @@ impl Field {
                 .map(|value| value.map(Cow::Borrowed))
                 .map_err(|_| Unreadable::Repeated),
             Self::Query(name) => one_pair(query_of(&received.target), name),
-            Self::Form(kind, name) => kind.one(&received.body, name),
+            Self::Form(kind, name) => kind.one(received, name),
             Self::Body(pointer) => one_value(part, pointer).map(|v| v.map(Cow::Owned)),
-            Self::FormJson(kind, name, pointer) => match kind.one(&received.body, name)? {
+            Self::FormJson(kind, name, pointer) => match kind.one(received, name)? {
                 Some(document) => one_value(&document, pointer).map(|v| v.map(Cow::Owned)),
                 None => Ok(None),
             },
@@ -294,18 +312,13 @@ pub(crate) fn one_pair<'a>(
     }))
 }
 
-/// The one value of `name` in a multipart form: its bytes as they are. A file is none.
+/// The one value of `name` in a multipart form: its bytes as they are.
 fn one_part<'a>(body: &'a [u8], name: &str) -> Result<Option<Cow<'a, [u8]>>, Unreadable> {
-    if !multipart::begins(body) {
-        return Ok(None);
-    }
     let parts = multipart::parts(body)
         .map_err(|why| Unreadable::Malformed(format!("the multipart form: {why}")))?;
-    let mut found = parts.into_iter().filter(|part| !part.is_file && part.name == name.as_bytes());
-    match (found.next(), found.next()) {
-        (_, Some(_)) => Err(Unreadable::Repeated),
-        (Some(part), None) => Ok(Some(Cow::Borrowed(&body[part.content]))),
-        (None, None) => Ok(None),
+    match multipart::value(&parts, name.as_bytes()) {
+        Ok(part) => Ok(part.map(|part| Cow::Borrowed(&body[part.content.clone()]))),
+        Err(Repeated) => Err(Unreadable::Repeated),
     }
 }
 

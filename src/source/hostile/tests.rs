@@ -38,15 +38,27 @@ fn document() -> impl Strategy<Value = Vec<u8>> {
     ]
 }
 
+fn content_type() -> impl Strategy<Value = Vec<u8>> {
+    prop_oneof![
+        Just(b"multipart/form-data; boundary=b".to_vec()),
+        r#"(multipart/form-data)?(; ?(x?boundary\*?|charset|x)=("?b"?|utf-8|"x;boundary=b")?){0,3};?"#
+            .prop_map(String::into_bytes),
+    ]
+}
+
 fn request_bytes() -> impl Strategy<Value = Vec<u8>> {
     let header = (any::<u8>(), value()).prop_map(|(name, value)| [vec![name], value].concat());
     let headers = proptest::collection::vec(header, 0..6);
-    (any::<u8>(), "[a-z=&%0-9]{0,20}", headers, document()).prop_map(
-        |(method, query, headers, body)| {
+    let typed = proptest::option::of(content_type());
+    (any::<u8>(), "[a-z=&%0-9]{0,20}", headers, typed, document()).prop_map(
+        |(method, query, headers, typed, body)| {
             let mut bytes = vec![method];
             bytes.extend_from_slice(query.as_bytes());
             bytes.push(b'\n');
-            for header in headers {
+            let name = NAMES.iter().position(|name| name == "content-type").unwrap_or_default();
+            let name = u8::try_from(name).expect("few names");
+            let typed = typed.map(|value| [vec![name], value].concat());
+            for header in headers.into_iter().chain(typed) {
                 bytes.extend(header.into_iter().filter(|byte| *byte != b'\n'));
                 bytes.push(b'\n');
             }
@@ -115,6 +127,7 @@ fn what_is_read_of_any_accepted_body_can_be_recorded() {
 fn documents_and_templates_of_any_bytes_are_read_without_a_panic() {
     run("documents", &document(), |bytes| readers(&bytes, at(NOW)));
     run("values", &value(), |bytes| readers(&bytes, at(NOW)));
+    run("content types", &content_type(), |bytes| readers(&bytes, at(NOW)));
 }
 
 const SIGNED: &str = r#"

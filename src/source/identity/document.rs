@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use super::Reader;
 use super::xml::{self, XmlText};
 use crate::received::Received;
-use crate::verify::field::{FormKind, Unreadable, one_pair};
+use crate::verify::field::{FormKind, Unreadable};
 use crate::verify::json::{self, Pointer, Scan};
 use crate::verify::{Code, Rejection};
 
@@ -80,16 +80,16 @@ impl Reader {
                 .scan(Cow::Borrowed(body))
                 .map_err(|error| format!("the body is not one whole JSON value: {error}")),
             Format::Ndjson => lines(body).map(Document::Lines),
-            Format::Form => form(FormKind::Pairs, body, "a form"),
-            Format::Multipart => form(FormKind::Parts, body, "a multipart form"),
-            Format::FormField(name) => self.scan(field(body, name)?).map_err(|error| {
+            Format::Form => form(FormKind::Pairs, received, "a form"),
+            Format::Multipart => form(FormKind::Parts, received, "a multipart form"),
+            Format::FormField(name) => self.scan(field(received, name)?).map_err(|error| {
                 format!("the form's field `{name}` is not one whole JSON value: {error}")
             }),
             Format::Xml => xml::read(body, &self.xml)
                 .map(Document::Xml)
                 .map_err(|why| format!("the body is not one whole XML element: {why}")),
             Format::Base64Xml(name) => {
-                let field = field(body, name)?;
+                let field = field(received, name)?;
                 // Some senders break the lines of their base64.
                 let field: Vec<u8> =
                     field.iter().copied().filter(|b| !b.is_ascii_whitespace()).collect();
@@ -115,15 +115,15 @@ impl Reader {
     }
 }
 
-fn form<'a>(kind: FormKind, body: &[u8], what: &str) -> Result<Document<'a>, String> {
-    match kind.check(body) {
+fn form<'a>(kind: FormKind, received: &Received, what: &str) -> Result<Document<'a>, String> {
+    match kind.check(received) {
         Ok(()) => Ok(Document::Form(kind)),
         Err(why) => Err(format!("the body is not {what}: {why}")),
     }
 }
 
-fn field<'a>(body: &'a [u8], name: &str) -> Result<Cow<'a, [u8]>, String> {
-    match one_pair(body, name) {
+fn field<'a>(received: &'a Received, name: &str) -> Result<Cow<'a, [u8]>, String> {
+    match FormKind::Pairs.one(received, name) {
         Ok(Some(value)) => Ok(value),
         Ok(None) => Err(format!("the body is a form without the field `{name}`")),
         Err(why @ (Unreadable::Repeated | Unreadable::Malformed(_))) => {

@@ -3,6 +3,8 @@
 use super::*;
 use crate::received::Headers;
 
+mod form;
+
 fn request(target: &str, body: &'static str) -> Received {
     let mut headers = Headers::new();
     headers.push("X-One", Bytes::from_static(b"1"));
@@ -43,35 +45,6 @@ fn a_field_has_one_value_or_says_why_not() {
     assert!(matches!(read("body:/o", &json), Err(Unreadable::Malformed(_))));
     assert!(matches!(read("body:/a", &form), Err(Unreadable::Malformed(_))));
     assert!(matches!(read("query:a", &request("/?a=%zz", "")), Err(Unreadable::Malformed(_))));
-}
-
-#[test]
-fn a_field_of_a_multipart_form_has_one_value_or_says_why_not() {
-    let form = request(
-        "/in/x",
-        "--b\r\nContent-Disposition: form-data; name=\"json\"\r\n\r\n{\"t\":7}\r\n--b\r\nContent-Disposition: form-data; name=q\r\n\r\n1\r\n--b\r\nContent-Disposition: form-data; name=q\r\n\r\n2\r\n--b\r\nContent-Disposition: form-data; name=f; filename=f\r\n\r\n2\r\n--b--",
-    );
-    let some = |text: &str| Ok(Some(text.to_owned()));
-    assert_eq!(read("part:json:/t", &form), some("7"));
-    assert_eq!(read("part:json", &form), some("{\"t\":7}"));
-    assert_eq!(read("part:q", &form), Err(Unreadable::Repeated));
-    assert_eq!(read("part:f", &form), Ok(None));
-    assert_eq!(read("part:none", &form), Ok(None));
-    assert_eq!(read("form:json", &form), Ok(None));
-    // A form in pairs has no parts, and what only begins as a multipart form is malformed.
-    assert_eq!(read("part:json", &request("/in/x", "json=1")), Ok(None));
-    let cut = request("/in/x", "--b\r\nContent-Disposition: form-data; name=json\r\n\r\n1");
-    assert!(matches!(read("part:json", &cut), Err(Unreadable::Malformed(_))));
-
-    let mut form = form;
-    for (place, value) in [("part:json:/t", "8"), ("part:new", "n"), ("part:json", "{}")] {
-        let field = Field::parse(place).expect("a place");
-        field.put(&mut form, value).expect("can be put");
-        assert_eq!(read(place, &form), some(value), "{place}");
-        assert_eq!(field.to_string(), place);
-    }
-    assert!(Field::parse("part:q").expect("a place").put(&mut form, "3").is_err());
-    assert!(Field::parse("part:new").expect("a place").put(&mut form, "\r\n--b--").is_err());
 }
 
 #[test]

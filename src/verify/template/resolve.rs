@@ -4,7 +4,7 @@ use std::borrow::Cow;
 
 use super::{Content, Context, Part, Template, malformed, missing};
 use crate::received::Received;
-use crate::verify::field::check_form;
+use crate::verify::field::FormKind;
 use crate::verify::json;
 use crate::verify::rejection::{Code, Rejection};
 use crate::verify::url;
@@ -148,7 +148,7 @@ fn raw<'a>(document: &'a [u8], pointer: &json::Pointer) -> Result<Cow<'a, [u8]>,
 
 /// Pairs in the order of their names; of one name each value once, in their order.
 fn sorted_form<'a>(received: &'a Received, content: &mut Content<'a>) -> Result<(), Rejection> {
-    check_form(&received.body).map_err(|why| {
+    FormKind::Pairs.check(received).map_err(|why| {
         Rejection::new(Code::SignatureMalformed, format!("the body is not a form: {why}"))
     })?;
     let mut pairs: Vec<_> = form_urlencoded::parse(&received.body).take(PAIRS_MAX + 1).collect();

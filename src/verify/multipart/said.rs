@@ -1,0 +1,81 @@
+//! What the content type of a request says of a multipart body.
+//!
+//! It is rarely signed, and who could choose it could choose where one value ends and the next begins,
+//! for each reader that goes by it. So it must say what the body says, in a way that all read alike.
+
+use super::text::{holds, is_plain_charset, is_token};
+use crate::received::{Headers, Received};
+
+/// Whether the body is a multipart form to every reader, or is none to any.
+pub(crate) fn is_one(received: &Received) -> Result<bool, &'static str> {
+    match (super::begins(&received.body), boundary(&received.headers)?) {
+        (true, Some(said)) if said == super::boundary(&received.body)? => Ok(true),
+        (true, Some(_)) => {
+            Err("the content type names another boundary than the one that the body begins with")
+        }
+        (true, None) => Err("the body begins as one, and the content type doesn't say so"),
+        (false, Some(_)) => Err("the content type says so, and the body doesn't begin as one"),
+        (false, None) => Ok(false),
+    }
+}
+
+/// The boundary that the content type names; none when it says nothing of parts.
+fn boundary(headers: &Headers) -> Result<Option<&[u8]>, &'static str> {
+    if !headers.all("content-type").any(|line| holds(line, b"multipart")) {
+        return Ok(None);
+    }
+    let line = headers.one("content-type").map_err(|_| "the content type stands more than once")?;
+    line.map(read).transpose()
+}
+
+/// The boundary in `multipart/form-data; boundary=b`.
+fn read(line: &[u8]) -> Result<&[u8], &'static str> {
+    const MALFORMED: &str = "the content type can't be read";
+    let end = line.iter().position(|b| *b == b';').unwrap_or(line.len());
+    if !line[..end].trim_ascii().eq_ignore_ascii_case(b"multipart/form-data") {
+        return Err("the content type is not multipart/form-data alone");
+    }
+    if !is_plain_charset(line) {
+        return Err("the content type names a charset that is not UTF-8");
+    }
+    let mut boundary = None;
+    let mut rest = &line[end..];
+    while let Some(after) = rest.strip_prefix(b";") {
+        let after = after.trim_ascii_start();
+        if after.is_empty() || after.starts_with(b";") {
+            rest = after;
+            continue;
+        }
+        let equals = after.iter().position(|b| *b == b'=').ok_or(MALFORMED)?;
+        let (key, written) = (&after[..equals], &after[equals + 1..]);
+        let (text, behind) = read_text(written).ok_or(MALFORMED)?;
+        if key.eq_ignore_ascii_case(b"boundary") {
+            if boundary.replace(text).is_some() {
+                return Err("the content type names two boundaries");
+            }
+        } else if !key.iter().all(|b| is_token(*b)) || key.is_empty() {
+            return Err(MALFORMED);
+        } else if holds(key, b"boundary") || holds(text, b"boundary") {
+            // Some readers look for the first `boundary=`, wherever it stands.
+            return Err("the content type may name two boundaries");
+        }
+        rest = behind;
+    }
+    if !rest.is_empty() {
+        return Err(MALFORMED);
+    }
+    boundary.ok_or("the content type names no boundary")
+}
+
+/// A parameter's value, and what is behind it. A space before the `;` is a part of the value to some.
+fn read_text(text: &[u8]) -> Option<(&[u8], &[u8])> {
+    if let Some(quoted) = text.strip_prefix(b"\"") {
+        let end = quoted.iter().position(|b| *b == b'"')?;
+        let is_plain = !quoted[..end].contains(&b'\\');
+        return is_plain.then_some((&quoted[..end], quoted[end + 1..].trim_ascii_start()));
+    }
+    let end = text.iter().position(|b| *b == b';').unwrap_or(text.len());
+    // More than a token: many senders don't quote their boundaries.
+    let fits = |b: &u8| is_token(*b) || b"/:=?".contains(b);
+    text[..end].iter().all(fits).then_some((&text[..end], &text[end..]))
+}
