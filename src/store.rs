@@ -23,6 +23,7 @@ mod clock;
 mod connect;
 pub mod effect;
 pub mod error;
+mod fate;
 pub mod gauge;
 pub mod idempotency;
 mod lock;

@@ -172,7 +172,10 @@ impl Problem {
                 Self::later("store_unavailable", 5, "the database is away or too slow")
             }
             StoreError::Invalid(what) => Self::new(400, "bad_request", what.clone()),
-            StoreError::Broken(_) | StoreError::Unreadable(_) | StoreError::Invariant(_) => {
+            StoreError::Broken(_)
+            | StoreError::Unreadable(_)
+            | StoreError::Invariant(_)
+            | StoreError::Apart => {
                 Self::new(500, "internal", "the database refused this; the log says why")
             }
         }
@@ -256,7 +259,8 @@ impl From<StoreError> for Problem {
             StoreError::Transient(_)
             | StoreError::Broken(_)
             | StoreError::Unreadable(_)
-            | StoreError::Invariant(_) => {
+            | StoreError::Invariant(_)
+            | StoreError::Apart => {
                 tracing::error!(
                     error = &error as &dyn std::error::Error,
                     "an admin request failed"

@@ -15,11 +15,10 @@
 use std::future::{Ready, ready};
 use std::rc::Rc;
 use std::sync::Arc;
-use std::time::Duration;
 
 use actix_web::body::{BoxBody, MessageBody};
 use actix_web::dev::{Payload, Service, ServiceRequest, ServiceResponse, Transform};
-use actix_web::error::{ErrorGatewayTimeout, ErrorInternalServerError, InternalError};
+use actix_web::error::ErrorInternalServerError;
 use actix_web::http::header::{CONTENT_TYPE, HeaderValue};
 use actix_web::{Error, HttpMessage, HttpRequest, HttpResponse, web};
 use bytes::{Bytes, BytesMut};
@@ -30,24 +29,21 @@ use sha2::{Digest, Sha256};
 
 use super::fingerprint::{self, fingerprint};
 use super::open_keys::OpenKey;
-use super::{Begun, Cache, Compare, Concluded, Effect, Ended, Engine, Refusal, Rules, key};
+use super::{Begun, Cache, Compare, Effect, Engine, Refusal, Rules, key};
 use crate::store::idempotency::{KeyClaim, KeyId};
 
 mod commit;
 mod current;
 mod reply;
+mod run;
 
-use commit::commit;
 pub use current::Current;
-use current::Kind;
+use reply::refused;
 pub(crate) use reply::replayed;
-use reply::{answer, refused};
+use run::run;
 
 /// The largest body of a request, in bytes, unless it is said otherwise.
 const MAX_BODY: usize = 1 << 20;
-
-/// How long a transaction is waited for that a handler left to something that goes on behind it.
-const GIVEN_BACK_WITHIN: Duration = Duration::from_secs(5);
 
 /// Whose key it is: a text that no two principals share. `None` when that can't be told.
 pub type Scope = Arc<dyn Fn(&HttpRequest) -> Option<String> + Send + Sync>;
@@ -323,63 +319,5 @@ impl Idempotency {
             tracing::error!(error = %error, "a handler behind an idempotency key panicked");
             ErrorInternalServerError("the handler failed")
         })?
-    }
-}
-
-async fn run<S, B>(
-    request: ServiceRequest,
-    service: Rc<S>,
-    current: Current,
-    engine: &Engine,
-    rules: &Rules,
-) -> Result<ServiceResponse<BoxBody>, Error>
-where
-    S: Service<ServiceRequest, Response = ServiceResponse<B>, Error = Error> + 'static,
-    B: MessageBody + 'static,
-{
-    let work = async {
-        let (request, response) = match service.call(request).await {
-            Ok(response) => {
-                let (request, response) = response.map_into_boxed_body().into_parts();
-                (Some(request), response)
-            }
-            // The request went with it. (No copy of it may be kept: the router wants it for itself.)
-            Err(error) => (None, error.error_response()),
-        };
-        let (head, body) = response.into_parts();
-        (request, head, actix_web::body::to_bytes(body).await)
-    };
-    let worked = match current.kind() {
-        Kind::Run(run) => Some(run.guard(work).await),
-        // Others wait for its connection, on SQLite all of them.
-        Kind::Transaction(_) => tokio::time::timeout(rules.lease, work).await.ok(),
-    };
-    let ended = match &worked {
-        Some((_, head, Ok(body))) => Ended::Answered(answer(head, body, rules.answer_max)),
-        Some((_, _, Err(_))) => Ended::Unknown("the handler's answer broke off".to_owned()),
-        None => Ended::Unknown("the handler took longer than its lease".to_owned()),
-    };
-    let instead = match current.kind() {
-        Kind::Run(run) => match run.conclude(&ended).await {
-            Concluded::Overtaken(Begun::Replay(kept)) => Some(replayed(*kept)),
-            Concluded::Overtaken(_) | Concluded::Stands | Concluded::Unwritten => None,
-        },
-        Kind::Transaction(transaction) => {
-            let whole = tokio::time::timeout(GIVEN_BACK_WITHIN, transaction.lock()).await;
-            let transaction = whole.ok().and_then(|mut whole| whole.take());
-            commit(transaction, &ended, engine, rules).await
-        }
-    };
-    let Some((request, head, whole)) = worked else {
-        return Err(ErrorGatewayTimeout("the handler took too long: nothing was done"));
-    };
-    let response = match (instead, whole) {
-        (Some(instead), _) => instead,
-        (None, Ok(body)) => head.set_body(BoxBody::new(body)),
-        (None, Err(error)) => return Err(ErrorInternalServerError(error.to_string())),
-    };
-    match request {
-        Some(request) => Ok(ServiceResponse::new(request, response)),
-        None => Err(InternalError::from_response("the handler failed", response).into()),
     }
 }

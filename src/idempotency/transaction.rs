@@ -7,7 +7,9 @@ use tokio::time::Instant;
 
 use super::open_keys::OpenKey;
 use super::{Begun, Engine, LOOK_AGAIN, LOOK_AGAIN_MAX, Refusal, Rules, word};
-use crate::store::idempotency::{KeyClaim, KeyLease, KeyState, KeyTransaction};
+use crate::store::idempotency::{
+    KeyClaim, KeyLease, KeySettled, KeyState, KeyTransaction, KeyVerdict,
+};
 
 /// How long it is looked for whether a transaction was committed whose COMMIT got no answer.
 const COMMIT_LOOK_FOR: Duration = Duration::from_secs(10);
@@ -102,6 +104,22 @@ impl Engine {
                 Err(_) => tokio::time::sleep(look_again).await,
             }
             look_again = (look_again * 2).min(LOOK_AGAIN_MAX);
+        }
+    }
+
+    /// Holds a key for uncertain whose handler committed its transaction itself. Should this come to nothing, its claim
+    /// stands until its lease is over, and then it is uncertain all the same.
+    pub(super) async fn doubt_committed(&self, lease: KeyLease, why: String) {
+        let doubting = self.store.settle_key(lease, KeyVerdict::Uncertain(why));
+        match tokio::time::timeout(COMMIT_LOOK_FOR, doubting).await {
+            Ok(Ok(KeySettled::Done)) => {}
+            Ok(Ok(KeySettled::LeaseLost)) => {
+                tracing::warn!("a key to be held for uncertain is gone")
+            }
+            Ok(Err(error)) => {
+                tracing::warn!(error = %error, "a key can't be held for uncertain now")
+            }
+            Err(_) => tracing::warn!("a key can't be held for uncertain now: no answer"),
         }
     }
 

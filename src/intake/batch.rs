@@ -174,7 +174,10 @@ fn tell<T>(
             tracing::warn!(error = %error, "the database did not take an event now: {error}");
         }
         Err(
-            error @ (StoreError::Broken(_) | StoreError::Unreadable(_) | StoreError::Invalid(_)),
+            error @ (StoreError::Broken(_)
+            | StoreError::Unreadable(_)
+            | StoreError::Invalid(_)
+            | StoreError::Apart),
         ) => {
             tracing::error!(error = %error, cause = ?std::error::Error::source(error), "the database refused an event");
         }

@@ -6,16 +6,18 @@
 //! open past it is terminated, so that the delivery's row is never held for long. SQLite has one writer:
 //! nothing else is recorded meanwhile, so an effect should be short there.
 
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use bytes::Bytes;
 use futures::future::BoxFuture;
-use sqlx::{Connection, Executor, PgConnection, SqliteConnection};
+use sqlx::{Connection, Executor, PgConnection, PgPool, SqliteConnection};
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
 use super::connect::Database;
 use super::error::StoreError;
+use super::fate::{Fate, Which};
 use super::{Settled, Settlement, Store, settle};
 use crate::statement::Dialect;
 
@@ -53,7 +55,8 @@ const RELEASE_MARK: &str = "RELEASE hookonce_effect";
 
 /// An open transaction. Whoever gets it must neither commit it nor roll it back; a savepoint (`begin()`
 /// on the connection) is fine. After a `begin()` that failed or was dropped nothing is settled and nothing
-/// written: the driver undoes it at the wrong depth, and the transaction may be over.
+/// written: the driver undoes it at the wrong depth, and the transaction may be over. What was begun around such a one
+/// must not be committed: on PostgreSQL that may commit the transaction itself ([`StoreError::Apart`]).
 #[derive(Debug)]
 pub struct Tx<'t>(Inner<'t>);
 
@@ -132,8 +135,10 @@ impl Store {
     ///
     /// The delivery is locked first, under its epoch. `settlement` says how the try is kept; its status,
     /// response and duration are filled in. When `work` refuses, everything is rolled back and nothing is
-    /// settled. An error leaves open whether the transaction was committed: the delivery's own state
-    /// tells, see [`Store::was_delivered`]. Dropping the future before COMMIT was sent rolls back.
+    /// settled. When `work` ended the transaction itself so that what it did is durable, the error is
+    /// [`StoreError::Apart`]: nothing is settled, and it must not be done again. Every other error leaves open whether the
+    /// transaction was committed: the delivery's own state tells, see [`Store::was_delivered`]. Dropping the future before
+    /// COMMIT was sent rolls back.
     pub async fn settle_with<E, W>(
         &self,
         settlement: Settlement,
@@ -151,10 +156,17 @@ impl Store {
                 match &*database {
                     Database::Postgres(postgres) => {
                         let side = postgres::Side::Ours(&postgres.effects);
-                        postgres::transaction(side, limit, &unwanted, |connection| {
-                            Box::pin(in_postgres(connection, settlement, work))
+                        let which = Arc::new(OnceLock::new());
+                        let tell = Arc::clone(&which);
+                        let ended = postgres::transaction(side, limit, &unwanted, |connection| {
+                            Box::pin(in_postgres(connection, settlement, work, tell))
                         })
-                        .await
+                        .await?;
+                        if unwanted.is_cancelled() {
+                            // Nobody hears of it.
+                            return Ok(ended);
+                        }
+                        unless_apart(ended, which.get(), &postgres.shared).await
                     }
                     Database::Sqlite(sqlite) => {
                         sqlite::transaction(&sqlite.writer, limit, &unwanted, |connection| {
@@ -266,10 +278,25 @@ fn still_open<C: Connection, E>(connection: &C) -> Result<(), Back<E>> {
     Err(Back::Failed(StoreError::Invariant(why.to_owned())))
 }
 
+/// How a transaction ended; an error when we didn't commit it and somebody else did.
+async fn unless_apart<T, B>(
+    ended: Ended<T, B>,
+    which: Option<&Which>,
+    pool: &PgPool,
+) -> Result<Ended<T, B>, StoreError> {
+    let ours = matches!(ended, Ended::Committed(_));
+    match which {
+        Some(which) if !ours && which.fate(pool).await == Fate::Committed => Err(StoreError::Apart),
+        _ => Ok(ended),
+    }
+}
+
+/// `which` gets to know the transaction before somebody else works in it.
 async fn in_postgres<E, W>(
     connection: &mut PgConnection,
     settlement: Settlement,
     work: W,
+    which: Arc<OnceLock<Which>>,
 ) -> Result<(), Back<E>>
 where
     W: for<'t> FnOnce(Tx<'t>) -> BoxFuture<'t, Result<Kept, E>> + Send,
@@ -285,7 +312,8 @@ where
         return Err(Back::LeaseLost);
     }
     // Behind the lock: a row that is locked below a savepoint and changed above it costs a list of lockers.
-    connection.execute(MARK).await.map_err(failed)?;
+    let marked = Which::marked(connection, MARK).await.map_err(failed)?;
+    which.get_or_init(|| marked);
     let kept = work(Tx(Inner::Postgres(connection))).await.map_err(Back::Refused)?;
     still_open(connection)?;
     postgres::release_mark(connection).await.map_err(failed)?;

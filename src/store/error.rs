@@ -21,6 +21,13 @@ pub enum StoreError {
     /// What was asked for makes no sense here, such as a cursor that we did not give out.
     #[error("{0}")]
     Invalid(String),
+    /// Whoever worked in a transaction of ours ended it by a COMMIT of his own: what he did stands, and nothing says so.
+    /// Done again it would be done twice.
+    #[error(
+        "the effect was committed apart from its settlement, so it is not done again: whoever worked in the transaction committed it, \
+         himself or by a savepoint within which a `begin()` had failed or been given up"
+    )]
+    Apart,
 }
 
 /// Why the store could not be opened.
@@ -49,7 +56,11 @@ impl StoreError {
     pub fn is_transient(&self) -> bool {
         match self {
             Self::Transient(_) => true,
-            Self::Broken(_) | Self::Unreadable(_) | Self::Invariant(_) | Self::Invalid(_) => false,
+            Self::Broken(_)
+            | Self::Unreadable(_)
+            | Self::Invariant(_)
+            | Self::Invalid(_)
+            | Self::Apart => false,
         }
     }
 }
@@ -71,6 +82,8 @@ impl StoreError {
             }
             Self::Transient(sqlx::Error::PoolTimedOut | sqlx::Error::PoolClosed) => false,
             Self::Transient(_) => true,
+            // Known, and not what was asked for.
+            Self::Apart => false,
             Self::Broken(_) | Self::Unreadable(_) | Self::Invariant(_) | Self::Invalid(_) => false,
         }
     }
@@ -80,7 +93,7 @@ impl StoreError {
     pub(crate) fn is_refusal(&self) -> bool {
         match self {
             Self::Transient(sqlx::Error::Database(_)) => !self.is_fate_unknown(),
-            Self::Transient(_) => false,
+            Self::Transient(_) | Self::Apart => false,
             Self::Broken(_) | Self::Unreadable(_) | Self::Invariant(_) | Self::Invalid(_) => true,
         }
     }
@@ -99,7 +112,15 @@ impl StoreError {
             Self::Unreadable(_) => Self::Unreadable(text),
             Self::Invariant(_) => Self::Invariant(text),
             Self::Invalid(_) => Self::Invalid(text),
+            Self::Apart => Self::Apart,
         }
+    }
+
+    /// Whether the server gave it up because it took too long, for which one row may be the reason that somebody holds:
+    /// the statement's own limit may be over before the lock's.
+    pub(crate) fn is_held_up(&self) -> bool {
+        matches!(self, Self::Transient(sqlx::Error::Database(error))
+            if error.code().is_some_and(|code| code == "55P03" || code == "57014"))
     }
 
     /// Whether it waited too long for a row that another transaction holds.

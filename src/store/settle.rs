@@ -12,6 +12,10 @@ use super::error::StoreError;
 use super::row::{get, seconds};
 use super::{Settled, Settlement, Store, Verdict};
 
+mod alone;
+
+use alone::settle;
+
 /// Settles on PostgreSQL.
 const SETTLE_POSTGRES: &str = include_str!("sql/settle.postgres.sql");
 /// Settles on SQLite, one delivery at a time.
@@ -61,8 +65,8 @@ impl Store {
     ///
     /// A settlement whose epoch is not the delivery's any more changes nothing and answers
     /// [`Settled::LeaseLost`]; one that comes again, because its answer was lost, finds its own try and answers
-    /// [`Settled::Done`]. When the database refuses the batch for what is in it, each is
-    /// settled alone. Cancel-safe: dropping the future stops nothing.
+    /// [`Settled::Done`]. When the database refuses the batch for what is in it, or one of its rows is held too long, each
+    /// is settled alone. Cancel-safe: dropping the future stops nothing.
     pub async fn settle_batch(&self, batch: Vec<Settlement>) -> Vec<Result<Settled, StoreError>> {
         self.settle_as(batch, false).await
     }
@@ -86,37 +90,6 @@ impl Store {
     }
 }
 
-async fn settle(
-    database: &Database,
-    batch: &[Settlement],
-    lapsed_only: bool,
-) -> Vec<Result<Settled, StoreError>> {
-    match settle_together(database, batch, lapsed_only).await {
-        Ok(answers) => answers.into_iter().map(Ok).collect(),
-        Err(error) if !error.is_transient() && batch.len() > 1 => {
-            let mut answers = Vec::with_capacity(batch.len());
-            let mut away = None;
-            for one in batch {
-                let alone = match &away {
-                    None => settle_together(database, std::slice::from_ref(one), lapsed_only).await,
-                    Some(error) => Err(StoreError::again(error)),
-                };
-                // A database that says nothing would take its time for each of them.
-                if let (None, Err(error)) = (&away, &alone)
-                    && !error.is_refusal()
-                {
-                    away = Some(error.again());
-                }
-                answers.push(
-                    alone.map(|settled| settled.first().copied().unwrap_or(Settled::LeaseLost)),
-                );
-            }
-            answers
-        }
-        Err(error) => batch.iter().map(|_| Err(error.again())).collect(),
-    }
-}
-
 /// Settles all or fails as a whole.
 async fn settle_together(
     database: &Database,
@@ -137,13 +110,15 @@ async fn settle_together(
 }
 
 /// Those that may have been settled before, as they are now. None of the rescuer's: what one rescuer finds, another one
-/// finds as well.
+/// finds as well. And none that is kept as fenced: the rescuer keeps his for the same try under the same epoch, and with
+/// another verdict.
 fn doubtful<'b>(
     batch: &'b [Settlement],
     done: &[(Uuid, i64)],
     lapsed_only: bool,
 ) -> Vec<&'b Settlement> {
-    let lost = |one: &&Settlement| !lapsed_only && !done.contains(&(one.delivery, one.epoch));
+    let own = |one: &Settlement| !lapsed_only && one.attempt.outcome != TryOutcome::Fenced;
+    let lost = |one: &&Settlement| own(one) && !done.contains(&(one.delivery, one.epoch));
     batch.iter().filter(lost).collect()
 }
 

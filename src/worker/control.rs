@@ -151,7 +151,8 @@ fn sign(ending: &Ending) -> (Sign, Option<i32>) {
         | Ending::Interrupted
         | Ending::Skipped(_)
         | Ending::NotBegun { .. }
-        | Ending::NoBody => (Sign::Nothing, None),
+        | Ending::NoBody
+        | Ending::Apart(_) => (Sign::Nothing, None),
     }
 }
 

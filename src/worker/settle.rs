@@ -42,6 +42,8 @@ pub enum Ending {
     },
     /// The event's body is gone, so there is nothing to hand over.
     NoBody,
+    /// What it did in its transaction stands without its settlement, and why: it must not be done again.
+    Apart(String),
 }
 
 /// What is to be kept of a try, and what becomes of its delivery.
@@ -122,6 +124,9 @@ pub fn judge(attempted: Attempted, policy: &RetryPolicy, jitter: f64) -> Judged 
             let cause = "the event's body is gone or can't be read".to_owned();
             plain(Verdict::Dead { cause: cause.clone() }, TryOutcome::Reject, Some(cause))
         }
+        Ending::Apart(cause) => {
+            plain(Verdict::Dead { cause: cause.clone() }, TryOutcome::Reject, Some(cause))
+        }
     }
 }
 
@@ -155,7 +160,7 @@ mod tests {
         let delivered = |verdict: &Verdict| *verdict == Verdict::Delivered;
         type Check<'a> = &'a dyn Fn(&Verdict) -> bool;
         let skipped = |verdict: &Verdict| matches!(verdict, Verdict::Skipped { .. });
-        let cases: [(Ending, TryOutcome, Check<'_>); 10] = [
+        let cases: [(Ending, TryOutcome, Check<'_>); 11] = [
             (Ending::Returned(Outcome::done()), TryOutcome::Delivered, &delivered),
             (Ending::Returned(Outcome::retry("x")), TryOutcome::Retry, &again),
             (Ending::Returned(Outcome::reject("x")), TryOutcome::Reject, &dead),
@@ -174,6 +179,7 @@ mod tests {
                 &released,
             ),
             (Ending::NoBody, TryOutcome::Reject, &dead),
+            (Ending::Apart("x".to_owned()), TryOutcome::Reject, &dead),
         ];
         for (ending, outcome, verdict) in cases {
             let text = format!("{ending:?}");

@@ -51,10 +51,12 @@ impl Settler {
                 Ok(()) => answered.await.unwrap_or_else(|_| Err(gone())),
                 Err(_) => Err(gone()),
             };
+            // What waited for a row that is held comes behind those that were only in its batch.
+            let held_up = settled.as_ref().is_err_and(StoreError::is_held_up);
             match settled {
                 Err(StoreError::Transient(error)) => {
                     tracing::warn!(delivery.id = %settlement.delivery, error = %error, "a delivery could not be settled now; trying again");
-                    let pause = pauses.next().copied().unwrap_or(PAUSES[3]);
+                    let pause = pauses.next().copied().filter(|_| !held_up).unwrap_or(PAUSES[3]);
                     tokio::time::sleep(pause).await;
                 }
                 settled => return settled,

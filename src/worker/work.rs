@@ -16,7 +16,7 @@ use crate::handler::shape::Shaped;
 use crate::handler::{Context, Handler, Outcome};
 use crate::store::claim::Held;
 use crate::store::effect::Effected;
-use crate::store::{AttemptRecord, Claimed, Settlement, Verdict};
+use crate::store::{AttemptRecord, Claimed, Settlement, StoreError, Verdict};
 
 /// A lease that was taken less than this ago is as good as new.
 const FRESH: Duration = Duration::from_millis(500);
@@ -145,6 +145,7 @@ async fn in_transaction(
         }
         Ok(Effected::Refused(ending)) => Came::To(ending),
         Ok(Effected::TimedOut) => Came::To(Ending::TimedOut(limit)),
+        Err(error @ StoreError::Apart) => Came::To(Ending::Apart(error.to_string())),
         Err(error) => {
             let cause = match std::error::Error::source(&error) {
                 Some(source) => format!("{error}: {source}"),

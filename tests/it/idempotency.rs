@@ -1,5 +1,6 @@
 //! Idempotency-Key: one run for a key, its answer for every retry, on both databases alike.
 
+mod apart;
 mod cache;
 mod engine;
 pub mod gateway;

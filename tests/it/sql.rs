@@ -1,5 +1,6 @@
 //! SQL handlers: done exactly once, in the transaction that settles, or behind a fence elsewhere.
 
+mod apart;
 mod check;
 mod elsewhere;
 mod functions;
@@ -8,6 +9,7 @@ mod own;
 mod standby;
 mod storm;
 mod turns;
+mod unheard;
 
 use crate::daemon::stripe;
 use crate::support::{DaemonPlan, Kind, TestDatabase};

@@ -5,6 +5,7 @@ mod browse;
 mod claim;
 mod cleanup;
 pub mod ground;
+mod held;
 mod lane;
 mod lane_storm;
 mod migrate;

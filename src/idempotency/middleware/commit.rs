@@ -5,6 +5,7 @@ use actix_web::HttpResponse;
 use super::reply::refused;
 use crate::idempotency::policy::verdict;
 use crate::idempotency::{Ended, Engine, Refusal, Rules};
+use crate::store::StoreError;
 use crate::store::idempotency::{KeySettled, KeyTransaction};
 
 /// Commits a transaction with its answer. What the client gets in place of that answer, when it does not stand.
@@ -27,6 +28,11 @@ pub(super) async fn commit(
             None
         }
         Ok(KeySettled::LeaseLost) => Some(refused(&Refusal::Unavailable)),
+        Err(error @ StoreError::Apart) => {
+            tracing::error!(gateway = %rules.name, error = %error, "a handler committed the transaction of its key: the key is uncertain");
+            engine.doubt_committed(lease, error.to_string()).await;
+            Some(refused(&Refusal::Uncertain))
+        }
         // The database answered: it is rolled back.
         Err(error) if !error.is_fate_unknown() => {
             tracing::warn!(error = %error, cause = ?std::error::Error::source(&error), "a key's transaction was refused");

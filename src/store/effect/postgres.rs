@@ -22,15 +22,26 @@ const CUT_MARGIN: Duration = Duration::from_millis(500);
 /// How long beginning and rolling back may take; and asking for the end of a session.
 const ANSWER: Duration = Duration::from_secs(5);
 
-const TERMINATE: &str =
-    "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE pid = $1 AND xact_start = $2";
+/// Whatever it is at. But one that waits for a synchronous standby has committed, and if it were ended it would show what no
+/// standby has: it is gone when one takes over.
+const TERMINATE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE pid = $1 AND xact_start = $2 AND wait_event IS DISTINCT FROM 'SyncRep'";
+
+/// As long as it waits for its next statement: its COMMIT did not arrive.
+const TERMINATE_IDLE: &str = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity
+    WHERE pid = $1 AND xact_start = $2 AND state LIKE 'idle in transaction%'";
 
 /// How long a COMMIT may take: a synchronous standby may let it wait.
 const COMMIT_ANSWER: Duration = Duration::from_secs(30);
 
-/// A session's process, and when its transaction began: after a restart of the server another session may
-/// have the number.
-type Session = (i32, DateTime<Utc>);
+/// A session that is to be ended when its transaction doesn't end by itself.
+struct Session {
+    process: i32,
+    /// When its transaction began: after a restart of the server another session may have the number.
+    began: DateTime<Utc>,
+    /// Whether COMMIT was sent.
+    committing: bool,
+}
 
 /// Whose connections a transaction is opened on.
 #[derive(Clone, Copy)]
@@ -60,7 +71,6 @@ where
     W: for<'c> FnOnce(&'c mut PgConnection) -> BoxFuture<'c, Result<T, B>>,
 {
     let mut connection = side.pool().acquire().await?;
-    // What is to be ended when the transaction doesn't end by itself.
     let mut session = None;
     let opening = match side {
         Side::Ours(_) => WRITES,
@@ -99,7 +109,8 @@ where
         limit.as_millis().clamp(1, 86_400_000)
     );
     let row = answered(transaction.fetch_one(AssertSqlSafe(limits))).await?;
-    *session = Some((row.try_get(0)?, row.try_get(1)?));
+    let (process, began) = (row.try_get(0)?, row.try_get(1)?);
+    let session = session.insert(Session { process, began, committing: false });
     let done = tokio::select! {
         biased;
         done = work(&mut transaction) => Some(done),
@@ -108,9 +119,8 @@ where
     };
     match done {
         Some(Ok(value)) => {
-            // From here on the session is left alone, also when it doesn't answer. One that waits for a synchronous
-            // standby would, if it were ended, show what no standby has: it is gone when one takes over.
-            *session = None;
+            // From here on the session is left alone while it works, also when it doesn't answer.
+            session.committing = true;
             tokio::time::timeout(COMMIT_ANSWER, transaction.commit())
                 .await
                 .unwrap_or_else(|_| Err(connect::no_answer()))?;
@@ -135,8 +145,9 @@ async fn answered<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Resu
 }
 
 /// Ends a session that may still be at work, so that its locks are free at once.
-async fn terminate(pool: &PgPool, (process, began): Session) {
-    let asked = sqlx::query(TERMINATE).bind(process).bind(began).execute(pool);
+async fn terminate(pool: &PgPool, Session { process, began, committing }: Session) {
+    let statement = if committing { TERMINATE_IDLE } else { TERMINATE };
+    let asked = sqlx::query(statement).bind(process).bind(began).execute(pool);
     if let Err(error) = answered(asked).await {
         tracing::debug!(error = %error, "a session could not be ended; the server's own limit will");
     }

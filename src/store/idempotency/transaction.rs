@@ -5,14 +5,19 @@
 
 use std::time::Duration;
 
-use sqlx::{Executor, PgConnection, Postgres as Pg, Sqlite as Lite, SqliteConnection, Transaction};
+use sqlx::{
+    Executor, PgConnection, PgPool, Postgres as Pg, Sqlite as Lite, SqliteConnection, Transaction,
+};
 
 use super::claim::{claim_lite, claim_pg};
-use super::{KeyClaim, KeyLease, KeySettled, KeyVerdict, new_epoch, settle_lite, settle_pg};
+use super::{
+    KeyAnswer, KeyClaim, KeyLease, KeySettled, KeyVerdict, new_epoch, settle_lite, settle_pg,
+};
 use crate::store::Store;
 use crate::store::connect::{self, Database};
 use crate::store::effect::NoCommit;
 use crate::store::error::StoreError;
+use crate::store::fate::{Fate, Which};
 use crate::store::pool::WRITES;
 
 /// What is done behind it is undone when the answer says that it was refused.
@@ -34,7 +39,12 @@ pub struct KeyTransaction {
 }
 
 enum Open {
-    Postgres(Transaction<'static, Pg>),
+    Postgres {
+        transaction: Transaction<'static, Pg>,
+        which: Which,
+        /// Where it is asked what became of it.
+        pool: PgPool,
+    },
     Sqlite(Transaction<'static, Lite>),
 }
 
@@ -66,8 +76,9 @@ impl Store {
                         transaction.rollback().await?;
                         return Ok(None);
                     };
-                    transaction.execute(MARK).await?;
-                    let transaction = Open::Postgres(transaction);
+                    let which = Which::marked(&mut transaction, MARK).await?;
+                    let pool = postgres.shared.clone();
+                    let transaction = Open::Postgres { transaction, which, pool };
                     Ok(Some(KeyTransaction { no_commit: None, transaction, lease }))
                 }
                 Database::Sqlite(sqlite) => {
@@ -98,7 +109,7 @@ impl KeyTransaction {
     /// a statement; `begin()` on it makes a savepoint.
     pub fn postgres(&mut self) -> Option<&mut PgConnection> {
         match &mut self.transaction {
-            Open::Postgres(transaction) => Some(transaction),
+            Open::Postgres { transaction, .. } => Some(transaction),
             Open::Sqlite(_) => None,
         }
     }
@@ -107,13 +118,14 @@ impl KeyTransaction {
     pub fn sqlite(&mut self) -> Option<&mut SqliteConnection> {
         match &mut self.transaction {
             Open::Sqlite(transaction) => Some(transaction),
-            Open::Postgres(_) => None,
+            Open::Postgres { .. } => None,
         }
     }
 
     /// Writes the answer down and commits it with the work. Of an answer that refuses (4xx) the work is
     /// undone and the answer stands. What isn't an answer rolls both back, and leaves no trace of the key.
-    /// An error leaves open whether it was committed: look the key up. Takes 30 s at most.
+    /// [`StoreError::Apart`] says that somebody else committed it, claim and work but no answer: it is neither to be run again
+    /// nor known how it ended. Every other error leaves open whether it was committed: look the key up. Takes 30 s at most.
     pub async fn settle(self, verdict: KeyVerdict) -> Result<KeySettled, StoreError> {
         tokio::time::timeout(ANSWER, self.settle_in_time(verdict))
             .await
@@ -121,34 +133,75 @@ impl KeyTransaction {
     }
 
     async fn settle_in_time(self, verdict: KeyVerdict) -> Result<KeySettled, StoreError> {
-        let KeyLease { id, epoch, .. } = &self.lease;
-        let KeyVerdict::Completed(answer) = &verdict else {
-            match self.transaction {
-                Open::Postgres(transaction) => transaction.rollback().await?,
-                Open::Sqlite(transaction) => transaction.rollback().await?,
-            }
-            return Ok(KeySettled::Done);
-        };
-        let to_mark = if answer.status >= 400 { BACK_TO_MARK } else { RELEASE_MARK };
-        let rows = match self.transaction {
-            Open::Postgres(mut transaction) => {
-                transaction.execute(to_mark).await?;
-                let rows = settle_pg(&mut *transaction, id, *epoch, &verdict).await?;
-                if rows == 1 {
-                    transaction.commit().await?;
+        match self.transaction {
+            Open::Postgres { transaction, which, pool } => {
+                let ended = settle_postgres(transaction, &self.lease, &verdict).await?;
+                match ended {
+                    Here::Committed => Ok(KeySettled::Done),
+                    Here::NotCommitted(_) if which.fate(&pool).await == Fate::Committed => {
+                        Err(StoreError::Apart)
+                    }
+                    Here::NotCommitted(answer) => answer,
                 }
-                rows
             }
-            Open::Sqlite(mut transaction) => {
-                transaction.execute(to_mark).await?;
-                drop(self.no_commit);
-                let rows = settle_lite(&mut *transaction, id, *epoch, &verdict).await?;
-                if rows == 1 {
-                    transaction.commit().await?;
-                }
-                rows
+            Open::Sqlite(transaction) => {
+                settle_sqlite(transaction, self.no_commit, &self.lease, &verdict).await
             }
-        };
-        Ok(super::settled(rows))
+        }
     }
+}
+
+/// Of an answer that refuses the work is undone.
+fn to_mark(answer: &KeyAnswer) -> &'static str {
+    if answer.status >= 400 { BACK_TO_MARK } else { RELEASE_MARK }
+}
+
+/// How a transaction ended, as far as we are concerned.
+enum Here {
+    Committed,
+    NotCommitted(Result<KeySettled, StoreError>),
+}
+
+/// An error leaves open whether it was committed.
+async fn settle_postgres(
+    mut transaction: Transaction<'static, Pg>,
+    KeyLease { id, epoch, .. }: &KeyLease,
+    verdict: &KeyVerdict,
+) -> Result<Here, StoreError> {
+    let KeyVerdict::Completed(answer) = verdict else {
+        transaction.rollback().await?;
+        return Ok(Here::NotCommitted(Ok(KeySettled::Done)));
+    };
+    let written = match transaction.execute(to_mark(answer)).await {
+        Ok(_) => settle_pg(&mut *transaction, id, *epoch, verdict).await,
+        Err(error) => Err(error.into()),
+    };
+    if let Ok(1) = written {
+        transaction.commit().await?;
+        return Ok(Here::Committed);
+    }
+    // What is still open of it must be over before anybody asks what became of it.
+    if let Err(error) = transaction.rollback().await {
+        tracing::debug!(error = %error, "a key's transaction was not rolled back in words");
+    }
+    Ok(Here::NotCommitted(written.map(super::settled)))
+}
+
+async fn settle_sqlite(
+    mut transaction: Transaction<'static, Lite>,
+    no_commit: Option<NoCommit>,
+    KeyLease { id, epoch, .. }: &KeyLease,
+    verdict: &KeyVerdict,
+) -> Result<KeySettled, StoreError> {
+    let KeyVerdict::Completed(answer) = verdict else {
+        transaction.rollback().await?;
+        return Ok(KeySettled::Done);
+    };
+    transaction.execute(to_mark(answer)).await?;
+    drop(no_commit);
+    let rows = settle_lite(&mut *transaction, id, *epoch, verdict).await?;
+    if rows == 1 {
+        transaction.commit().await?;
+    }
+    Ok(super::settled(rows))
 }

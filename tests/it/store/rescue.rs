@@ -165,3 +165,18 @@ async fn a_lease_whose_effect_works_keeps_no_other_from_being_renewed() {
     assert_eq!(db.number(renewed).await, 1);
     holder.close().await.unwrap();
 }
+
+both_databases!(what_a_rescuer_kept_is_not_held_for_ones_own_try, |db| async move {
+    let store = db.store().await;
+    fresh(&store, event("evt_1", b"{}", &["a"])).await;
+    let lost = claim_one(&store, "a").await;
+    let_leases_lapse(&db).await;
+    assert_eq!(rescue_once(&store, &[(name("a"), policy(1))], 0.5).await.unwrap(), 1);
+    // Its worker shuts down, and gives it back: a try under the same epoch, and kept as fenced as well.
+    let verdict = Verdict::Released { after: Duration::ZERO, cause: "shut down".to_owned() };
+    let own = settlement(&lost, verdict, TryOutcome::Fenced);
+    let settled = store.settle_batch(vec![own]).await.pop().unwrap().unwrap();
+    assert_eq!(settled, hookonce::store::Settled::LeaseLost);
+    let (row, _) = store.delivery(lost.delivery).await.unwrap().unwrap();
+    assert_eq!(row.delivery.state, State::Dead);
+});

@@ -3,7 +3,7 @@
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
-use tokio::io::copy_bidirectional;
+use tokio::io::{AsyncReadExt, AsyncWriteExt, copy_bidirectional};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -87,4 +87,32 @@ impl Link {
         old.passing.close();
         old.passing.wait().await;
     }
+}
+
+/// A port behind which a server is that hears nothing more of a connection from this word on; both of its ends stay
+/// open, and what the server says is heard.
+pub async fn deaf_from(server: String, word: &'static [u8]) -> u16 {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let port = listener.local_addr().unwrap().port();
+    tokio::spawn(async move {
+        while let Ok((client, _)) = listener.accept().await {
+            let upstream = TcpStream::connect(&server).await.unwrap();
+            let (mut from_client, mut to_client) = client.into_split();
+            let (mut from_server, mut to_server) = upstream.into_split();
+            tokio::spawn(async move {
+                tokio::io::copy(&mut from_server, &mut to_client).await.ok();
+            });
+            tokio::spawn(async move {
+                let mut said = vec![0; 1 << 16];
+                while let Ok(length @ 1..) = from_client.read(&mut said).await {
+                    let said = &said[..length];
+                    if said.windows(word.len()).any(|it| it == word) {
+                        std::future::pending::<()>().await;
+                    }
+                    to_server.write_all(said).await.unwrap();
+                }
+            });
+        }
+    });
+    port
 }
