@@ -292,7 +292,7 @@ fn multipart_form(bytes: &[u8]) -> Result<(), String> {
     let Ok(changed) = multipart::with_value(bytes, "a", "what is put in") else { return Ok(()) };
     let read =
         multipart::parts(&changed).map_err(|why| format!("{why} once changed: {bytes:?}"))?;
-    match multipart::value(&read, b"a")
+    match multipart::value(&read, "a")
         .map(|part| part.and_then(|it| changed.get(it.content.clone())))
     {
         Ok(Some(b"what is put in")) => Ok(()),
@@ -302,15 +302,18 @@ fn multipart_form(bytes: &[u8]) -> Result<(), String> {
 
 /// A content type by which a form is split names the boundary of it, and no other one.
 fn content_type(bytes: &[u8]) -> Result<(), String> {
-    for line in [bytes, &[b"multipart/form-data; ", bytes].concat()] {
-        let mut headers = Headers::new();
-        headers.push("Content-Type", line);
-        let form = Received::kept(headers, Bytes::from_static(b"--b\r\n"));
-        let said = String::from_utf8_lossy(line).to_ascii_lowercase();
-        let names = said.contains("boundary=b") || said.contains("boundary=\"b\"");
-        if multipart::is_one(&form) == Ok(true) && (!names || said.matches("boundary").count() != 1)
-        {
-            return Err(format!("splits a form by `b`: {said}"));
+    for boundary in ["b", "b/b", "=b", "b'"] {
+        for line in [bytes, &[b"multipart/form-data; ", bytes].concat()] {
+            let mut headers = Headers::new();
+            headers.push("Content-Type", line);
+            let form = Received::kept(headers, Bytes::from(format!("--{boundary}\r\n")));
+            let said = String::from_utf8_lossy(line).to_ascii_lowercase();
+            let names = said.contains(&format!("boundary={boundary}"))
+                || said.contains(&format!("boundary=\"{boundary}\""));
+            let is_one = multipart::is_one(&form) == Ok(true);
+            if is_one && (!names || said.matches("boundary").count() != 1) {
+                return Err(format!("splits a form by `{boundary}`: {said}"));
+            }
         }
     }
     Ok(())

@@ -11,7 +11,9 @@ use bytes::Bytes;
 
 use super::json::{self, Pointer};
 use super::multipart;
-use crate::received::{Received, Repeated};
+use crate::received::Received;
+
+pub(super) mod name;
 
 /// A place in a request.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -49,7 +51,13 @@ impl FormKind {
     /// Which form a body is to every reader, whether he goes by the content type or by the body. In
     /// pairs is every other body too.
     fn of(received: &Received) -> Result<Self, &'static str> {
-        Ok(if multipart::is_one(received)? { Self::Parts } else { Self::Pairs })
+        match multipart::is_one(received)? {
+            true => Ok(Self::Parts),
+            false if multipart::may_be_other_pairs(&received.headers) => {
+                Err("the content type names a charset in which it may be another form")
+            }
+            false => Ok(Self::Pairs),
+        }
     }
 
     /// Whether the body is one.
@@ -68,8 +76,8 @@ impl FormKind {
         received: &'a Received,
         name: &str,
     ) -> Result<Option<Cow<'a, [u8]>>, Unreadable> {
-        let kind = Self::of(received)
-            .map_err(|why| Unreadable::Malformed(format!("the multipart form: {why}")))?;
+        let kind =
+            Self::of(received).map_err(|why| Unreadable::Malformed(format!("the form: {why}")))?;
         match self {
             _ if self != kind => Ok(None),
             Self::Pairs => one_pair(&received.body, name),
@@ -97,6 +105,8 @@ const HIDDEN: &str = "(hidden)";
 pub(crate) enum Unreadable {
     /// It stands more than once, to some readers at least.
     Repeated,
+    /// To some readers it is a file, another field or another text.
+    Doubtful,
     /// What holds it can't be read.
     Malformed(String),
 }
@@ -105,6 +115,9 @@ impl fmt::Display for Unreadable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
             Self::Repeated => f.write_str("it stands more than once"),
+            Self::Doubtful => {
+                f.write_str("some programs take it for a file, another field or another text")
+            }
             Self::Malformed(why) => f.write_str(why),
         }
     }
@@ -296,10 +309,14 @@ pub(crate) fn one_pair<'a>(
     name: &str,
 ) -> Result<Option<Cow<'a, [u8]>>, Unreadable> {
     check_form(pairs).map_err(|why| Unreadable::Malformed(format!("the form: {why}")))?;
-    let mut found = form_urlencoded::parse(pairs).filter(|(key, _)| key == name);
+    let mut found =
+        form_urlencoded::parse(pairs).filter(|(key, _)| key == name || name::is_alias(key, name));
     let first = found.next();
     if found.next().is_some() {
         return Err(Unreadable::Repeated);
+    }
+    if first.as_ref().is_some_and(|(key, _)| key != name) {
+        return Err(Unreadable::Doubtful);
     }
     // What isn't UTF-8 behind its escapes is decoded to this: many values would look like one, and
     // one event be taken for a copy of another.
@@ -316,10 +333,8 @@ pub(crate) fn one_pair<'a>(
 fn one_part<'a>(body: &'a [u8], name: &str) -> Result<Option<Cow<'a, [u8]>>, Unreadable> {
     let parts = multipart::parts(body)
         .map_err(|why| Unreadable::Malformed(format!("the multipart form: {why}")))?;
-    match multipart::value(&parts, name.as_bytes()) {
-        Ok(part) => Ok(part.map(|part| Cow::Borrowed(&body[part.content.clone()]))),
-        Err(Repeated) => Err(Unreadable::Repeated),
-    }
+    let part = multipart::value(&parts, name)?;
+    Ok(part.map(|part| Cow::Borrowed(&body[part.content.clone()])))
 }
 
 fn one_value(document: &[u8], pointer: &Pointer) -> Result<Option<Vec<u8>>, Unreadable> {
@@ -340,7 +355,9 @@ fn one_value(document: &[u8], pointer: &Pointer) -> Result<Option<Vec<u8>>, Unre
 
 fn with_pair(pairs: &[u8], name: &str, value: &str) -> String {
     let mut out = form_urlencoded::Serializer::new(String::new());
-    out.extend_pairs(form_urlencoded::parse(pairs).filter(|(key, _)| key != name));
+    out.extend_pairs(
+        form_urlencoded::parse(pairs).filter(|(key, _)| key != name && !name::is_alias(key, name)),
+    );
     out.append_pair(name, value);
     out.finish()
 }

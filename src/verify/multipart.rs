@@ -7,13 +7,14 @@ use std::ops::Range;
 
 use memchr::memmem;
 
-use crate::received::Repeated;
+use super::field::Unreadable;
+use super::field::name::is_alias;
 
 mod head;
 mod said;
 mod text;
 
-pub(crate) use said::is_one;
+pub(crate) use said::{is_one, may_be_other_pairs};
 
 /// The longest boundary (RFC 2046, 5.1.1), in bytes.
 const BOUNDARY_BYTES_MAX: usize = 70;
@@ -70,7 +71,7 @@ pub(crate) fn parts(body: &[u8]) -> Result<Vec<FormPart>, &'static str> {
             .ok_or("its boundary stands elsewhere than behind a line's end")?;
         let head = &part[..part.len().min(HEAD_BYTES_MAX)];
         let end = memmem::find(head, b"\r\n\r\n").ok_or("the headers of a part don't end")? + 4;
-        let (name, role) = head::read(&part[..end])?;
+        let (name, role) = head::read(&part[..end], &part[end..])?;
         parts.push(FormPart { name, role, content: at + end..at + part.len() });
         let after = at + next + delimiter.len();
         match &body[after..] {
@@ -87,8 +88,8 @@ fn boundary(body: &[u8]) -> Result<&[u8], &'static str> {
     let line = &body[..body.len().min(BOUNDARY_BYTES_MAX + 4)];
     let end = memmem::find(line, b"\r\n").ok_or("it doesn't begin with a boundary's line")?;
     let boundary = line[..end].strip_prefix(b"--").unwrap_or_default();
-    // Not the comma, at which some readers end it.
-    let fits = |b: &u8| b.is_ascii_alphanumeric() || b"'()+_-./:=?".contains(b);
+    // Not the comma, at which some readers end it, nor what some take for quotes or a comment.
+    let fits = |b: &u8| b.is_ascii_alphanumeric() || b"+_-./:=?".contains(b);
     if boundary.is_empty() || !boundary.iter().all(fits) {
         return Err("it doesn't begin with a boundary's line");
     }
@@ -99,15 +100,22 @@ fn boundary(body: &[u8]) -> Result<&[u8], &'static str> {
 /// one, because some readers keep both in one map.
 pub(crate) fn value<'a>(
     parts: &'a [FormPart],
-    name: &[u8],
-) -> Result<Option<&'a FormPart>, Repeated> {
-    let mut mine = parts.iter().filter(|part| part.name == name);
+    name: &str,
+) -> Result<Option<&'a FormPart>, Unreadable> {
+    let is_mine = |part: &&FormPart| {
+        part.name == name.as_bytes() || is_alias(&String::from_utf8_lossy(&part.name), name)
+    };
+    let mut mine = parts.iter().filter(is_mine);
     match (mine.next(), mine.next()) {
-        (Some(part), None) if part.role == Role::Value => Ok(Some(part)),
+        (Some(part), None) => match part.role {
+            Role::File => Ok(None),
+            Role::Value if part.name == name.as_bytes() => Ok(Some(part)),
+            Role::Value | Role::Doubtful => Err(Unreadable::Doubtful),
+        },
         (first, second) => {
             let is_file = |part: &FormPart| part.role == Role::File;
             let all_files = first.into_iter().chain(second).chain(mine).all(is_file);
-            if all_files { Ok(None) } else { Err(Repeated) }
+            if all_files { Ok(None) } else { Err(Unreadable::Repeated) }
         }
     }
 }
@@ -116,8 +124,7 @@ pub(crate) fn value<'a>(
 pub(crate) fn with_value(body: &[u8], name: &str, value: &str) -> Result<Vec<u8>, String> {
     let boundary = boundary(body)?;
     let all = parts(body)?;
-    let mine = self::value(&all, name.as_bytes())
-        .map_err(|_| format!("`{name}` stands more than once, or may be a file"))?;
+    let mine = self::value(&all, name).map_err(|why| format!("`{name}`: {why}"))?;
     let (changed, added) = if let Some(part) = mine {
         let (before, after) = (&body[..part.content.start], &body[part.content.end..]);
         ([before, value.as_bytes(), after].concat(), 0)
@@ -131,7 +138,7 @@ pub(crate) fn with_value(body: &[u8], name: &str, value: &str) -> Result<Vec<u8>
         format!("`{name}` can't hold this value: with it the form could be read in two ways, {why}")
     })?;
     // A value that holds the boundary would end itself, and a name that holds quotes, too.
-    match self::value(&read, name.as_bytes()) {
+    match self::value(&read, name) {
         Ok(Some(part))
             if read.len() == all.len() + added
                 && changed[part.content.clone()] == *value.as_bytes() =>

@@ -41,7 +41,7 @@ fn document() -> impl Strategy<Value = Vec<u8>> {
 fn content_type() -> impl Strategy<Value = Vec<u8>> {
     prop_oneof![
         Just(b"multipart/form-data; boundary=b".to_vec()),
-        r#"(multipart/form-data)?(; ?(x?boundary\*?|charset|x)=("?b"?|utf-8|"x;boundary=b")?){0,3};?"#
+        r#"(multipart/form-data)?(; ?(x?boundary\*?|charset|x)=("?b"?|"?(b/b|=b|b')"?|utf-8|utf-16|"x;boundary=b")?){0,3};?"#
             .prop_map(String::into_bytes),
     ]
 }

@@ -9,7 +9,7 @@ use base64::prelude::BASE64_STANDARD;
 use super::Reader;
 use super::xml::{self, XmlText};
 use crate::received::Received;
-use crate::verify::field::{FormKind, Unreadable};
+use crate::verify::field::FormKind;
 use crate::verify::json::{self, Pointer, Scan};
 use crate::verify::{Code, Rejection};
 
@@ -126,9 +126,7 @@ fn field<'a>(received: &'a Received, name: &str) -> Result<Cow<'a, [u8]>, String
     match FormKind::Pairs.one(received, name) {
         Ok(Some(value)) => Ok(value),
         Ok(None) => Err(format!("the body is a form without the field `{name}`")),
-        Err(why @ (Unreadable::Repeated | Unreadable::Malformed(_))) => {
-            Err(format!("the form's field `{name}` can't be read: {why}"))
-        }
+        Err(why) => Err(format!("the form's field `{name}` can't be read: {why}")),
     }
 }
 

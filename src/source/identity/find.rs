@@ -189,8 +189,9 @@ fn in_field<'a>(field: &Field, received: &'a Received) -> Found<'a> {
         },
         // In a body it is the sender's own doing, and signed: keep it, don't run it. A header or a
         // query may have been doubled on the way.
-        Err(Unreadable::Repeated) if field.is_in_body() => Found::Ambiguous,
+        Err(Unreadable::Repeated | Unreadable::Doubtful) if field.is_in_body() => Found::Ambiguous,
         Err(Unreadable::Repeated) => Found::Unreadable("it stands more than once"),
+        Err(Unreadable::Doubtful) => Found::Unreadable("some programs take it for another field"),
         Err(Unreadable::Malformed(_)) => Found::Unreadable("what holds it can't be read"),
     }
 }

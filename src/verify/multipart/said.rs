@@ -3,13 +3,20 @@
 //! It is rarely signed, and who could choose it could choose where one value ends and the next begins,
 //! for each reader that goes by it. So it must say what the body says, in a way that all read alike.
 
-use super::text::{holds, is_plain_charset, is_token};
+use memchr::memmem;
+
+use super::text::{Charset, holds, is_token};
 use crate::received::{Headers, Received};
 
 /// Whether the body is a multipart form to every reader, or is none to any.
 pub(crate) fn is_one(received: &Received) -> Result<bool, &'static str> {
     match (super::begins(&received.body), boundary(&received.headers)?) {
-        (true, Some(said)) if said == super::boundary(&received.body)? => Ok(true),
+        (true, Some(said)) if said == super::boundary(&received.body)? => {
+            if is_cut(said, &received.body) {
+                return Err("the boundary as far as some readers take it to go stands in it, too");
+            }
+            Ok(true)
+        }
         (true, Some(_)) => {
             Err("the content type names another boundary than the one that the body begins with")
         }
@@ -19,13 +26,36 @@ pub(crate) fn is_one(received: &Received) -> Result<bool, &'static str> {
     }
 }
 
+/// Whether a form in pairs is said to be in a charset in which it may be another form.
+pub(crate) fn may_be_other_pairs(headers: &Headers) -> bool {
+    let said = |line: &[u8]| holds(line, b"form") && Charset::of(line) == Charset::Other;
+    headers.all("content-type").any(said)
+}
+
+/// Whether a line begins with the boundary as far as it is a token, where some readers end it.
+fn is_cut(boundary: &[u8], body: &[u8]) -> bool {
+    let Some(end) = boundary.iter().position(|b| !is_token(*b)) else { return false };
+    let cut = [b"--", &boundary[..end]].concat();
+    end > 0
+        && memmem::find_iter(body, &cut).any(|at| {
+            let behind = &body[at + cut.len()..];
+            let spaces = behind.iter().take_while(|b| b" \t".contains(b)).count();
+            matches!(behind[spaces..], [] | [b'\r' | b'\n', ..] | [b'-', b'-', ..])
+        })
+}
+
 /// The boundary that the content type names; none when it says nothing of parts.
 fn boundary(headers: &Headers) -> Result<Option<&[u8]>, &'static str> {
     if !headers.all("content-type").any(|line| holds(line, b"multipart")) {
         return Ok(None);
     }
-    let line = headers.one("content-type").map_err(|_| "the content type stands more than once")?;
-    line.map(read).transpose()
+    let mut lines = headers.all("content-type");
+    let first = lines.next();
+    // A proxy may have doubled it.
+    if lines.any(|line| Some(line) != first) {
+        return Err("the content type stands more than once");
+    }
+    first.map(read).transpose()
 }
 
 /// The boundary in `multipart/form-data; boundary=b`.
@@ -34,9 +64,6 @@ fn read(line: &[u8]) -> Result<&[u8], &'static str> {
     let end = line.iter().position(|b| *b == b';').unwrap_or(line.len());
     if !line[..end].trim_ascii().eq_ignore_ascii_case(b"multipart/form-data") {
         return Err("the content type is not multipart/form-data alone");
-    }
-    if !is_plain_charset(line) {
-        return Err("the content type names a charset that is not UTF-8");
     }
     let mut boundary = None;
     let mut rest = &line[end..];
@@ -55,6 +82,8 @@ fn read(line: &[u8]) -> Result<&[u8], &'static str> {
             }
         } else if !key.iter().all(|b| is_token(*b)) || key.is_empty() {
             return Err(MALFORMED);
+        } else if key.eq_ignore_ascii_case(b"charset") && Charset::named(text) == Charset::Other {
+            return Err("the content type names a charset in which it may be another form");
         } else if holds(key, b"boundary") || holds(text, b"boundary") {
             // Some readers look for the first `boundary=`, wherever it stands.
             return Err("the content type may name two boundaries");

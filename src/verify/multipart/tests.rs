@@ -40,7 +40,6 @@ fn parts_are_read_as_they_are_written() {
     for (disposition, wanted) in [
         ("form-data; name=\"a b\"", field("a b", "value")),
         ("form-data;name=a", field("a", "value")),
-        ("form-data; name=", field("", "value")),
         ("form-data; name=\"a;b\" ; x=y", field("a;b", "value")),
         ("form-data; name=\"Größe\"", field("Größe", "value")),
         ("form-data; name=\"a\"; filename=\"it's\"", ("a".to_owned(), None)),
@@ -60,6 +59,7 @@ fn what_can_be_read_in_two_ways_is_refused() {
     for head in [
         "Content-Disposition: form-data",
         "Content-Disposition: form-data; name",
+        "Content-Disposition: form-data; name=",
         "Content-Disposition: form-data; name=\"a",
         "Content-Disposition: form-data; name=\"a\" name=\"b\"",
         "Content-Disposition: form-data; name=\"a\"; name=\"b\"",
@@ -93,6 +93,8 @@ fn what_can_be_read_in_two_ways_is_refused() {
         "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--b--\r\nepilogue",
         "--b\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--b--\r\n\r\n",
         "--b,c\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--b,c--",
+        "--'b'\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--'b'--",
+        "--(b)\r\nContent-Disposition: form-data; name=a\r\n\r\nx\r\n--(b)--",
     ] {
         assert!(read(body.as_bytes()).is_err(), "{body:?}: {:?}", read(body.as_bytes()));
     }
@@ -125,7 +127,7 @@ fn written(boundary: &str, fields: &[(String, String)]) -> String {
 proptest! {
     #[test]
     fn what_is_written_is_read(
-        boundary in "[A-Za-z0-9'()+_./:=?-]{8,70}",
+        boundary in "[A-Za-z0-9+_./:=?-]{8,70}",
         fields in prop::collection::vec(("[a-zA-Z0-9_]([a-zA-Z0-9_ -]{0,18}[a-zA-Z0-9_])?", "[ -~é\r\n-]{0,60}"), 1..6),
         value in "[ -~é\r\n-]{0,60}",
     ) {
