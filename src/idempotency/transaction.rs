@@ -108,19 +108,21 @@ impl Engine {
     }
 
     /// Holds a key for uncertain whose handler committed its transaction itself. Should this come to nothing, its claim
-    /// stands until its lease is over, and then it is uncertain all the same.
-    pub(super) async fn doubt_committed(&self, lease: KeyLease, why: String) {
+    /// stands until its lease is over, and then it is uncertain all the same. False when there is no such claim.
+    pub(super) async fn doubt_committed(&self, lease: KeyLease, why: String) -> bool {
         let doubting = self.store.settle_key(lease, KeyVerdict::Uncertain(why));
         match tokio::time::timeout(COMMIT_LOOK_FOR, doubting).await {
             Ok(Ok(KeySettled::Done)) => {}
             Ok(Ok(KeySettled::LeaseLost)) => {
-                tracing::warn!("a key to be held for uncertain is gone")
+                tracing::warn!("a key to be held for uncertain is gone");
+                return false;
             }
             Ok(Err(error)) => {
                 tracing::warn!(error = %error, "a key can't be held for uncertain now")
             }
             Err(_) => tracing::warn!("a key can't be held for uncertain now: no answer"),
         }
+        true
     }
 
     /// Whether the answer of this claim was committed, after its COMMIT got no answer. False doesn't say that it wasn't:

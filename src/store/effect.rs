@@ -6,6 +6,7 @@
 //! open past it is terminated, so that the delivery's row is never held for long. SQLite has one writer:
 //! nothing else is recorded meanwhile, so an effect should be short there.
 
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
@@ -18,6 +19,7 @@ use uuid::Uuid;
 use super::connect::Database;
 use super::error::StoreError;
 use super::fate::{Fate, Which};
+use super::settle::Rows;
 use super::{Settled, Settlement, Store, settle};
 use crate::statement::Dialect;
 
@@ -62,15 +64,24 @@ pub struct Tx<'t>(Inner<'t>);
 
 #[derive(Debug)]
 enum Inner<'t> {
-    Postgres(&'t mut PgConnection),
+    /// And whether somebody was given the connection.
+    Postgres(&'t mut PgConnection, &'t AtomicBool),
     Sqlite(&'t mut SqliteConnection),
+}
+
+/// A transaction in which somebody else works.
+#[derive(Debug, Default)]
+struct Watched {
+    which: OnceLock<Which>,
+    /// Whether he was given its connection. If not, nobody can have ended it: an operator's statements don't.
+    lent: AtomicBool,
 }
 
 impl Tx<'_> {
     /// The same transaction, for someone else, as long as this one waits.
     pub fn reborrow(&mut self) -> Tx<'_> {
         Tx(match &mut self.0 {
-            Inner::Postgres(connection) => Inner::Postgres(connection),
+            Inner::Postgres(connection, lent) => Inner::Postgres(connection, lent),
             Inner::Sqlite(connection) => Inner::Sqlite(connection),
         })
     }
@@ -78,7 +89,10 @@ impl Tx<'_> {
     /// The connection, when the database is PostgreSQL.
     pub fn postgres(&mut self) -> Option<&mut PgConnection> {
         match &mut self.0 {
-            Inner::Postgres(connection) => Some(connection),
+            Inner::Postgres(connection, lent) => {
+                lent.store(true, Ordering::Relaxed);
+                Some(connection)
+            }
             Inner::Sqlite(_) => None,
         }
     }
@@ -87,7 +101,7 @@ impl Tx<'_> {
     pub fn sqlite(&mut self) -> Option<&mut SqliteConnection> {
         match &mut self.0 {
             Inner::Sqlite(connection) => Some(connection),
-            Inner::Postgres(_) => None,
+            Inner::Postgres(..) => None,
         }
     }
 }
@@ -156,17 +170,17 @@ impl Store {
                 match &*database {
                     Database::Postgres(postgres) => {
                         let side = postgres::Side::Ours(&postgres.effects);
-                        let which = Arc::new(OnceLock::new());
-                        let tell = Arc::clone(&which);
+                        let watched = Arc::new(Watched::default());
+                        let watch = Arc::clone(&watched);
                         let ended = postgres::transaction(side, limit, &unwanted, |connection| {
-                            Box::pin(in_postgres(connection, settlement, work, tell))
+                            Box::pin(in_postgres(connection, settlement, work, watch))
                         })
                         .await?;
                         if unwanted.is_cancelled() {
                             // Nobody hears of it.
                             return Ok(ended);
                         }
-                        unless_apart(ended, which.get(), &postgres.shared).await
+                        unless_apart(ended, &watched, &postgres.shared).await
                     }
                     Database::Sqlite(sqlite) => {
                         sqlite::transaction(&sqlite.writer, limit, &unwanted, |connection| {
@@ -281,22 +295,24 @@ fn still_open<C: Connection, E>(connection: &C) -> Result<(), Back<E>> {
 /// How a transaction ended; an error when we didn't commit it and somebody else did.
 async fn unless_apart<T, B>(
     ended: Ended<T, B>,
-    which: Option<&Which>,
+    watched: &Watched,
     pool: &PgPool,
 ) -> Result<Ended<T, B>, StoreError> {
-    let ours = matches!(ended, Ended::Committed(_));
-    match which {
-        Some(which) if !ours && which.fate(pool).await == Fate::Committed => Err(StoreError::Apart),
+    let theirs = !matches!(ended, Ended::Committed(_)) && watched.lent.load(Ordering::Relaxed);
+    match watched.which.get() {
+        Some(which) if theirs && which.fate(pool).await == Fate::Committed => {
+            Err(StoreError::Apart)
+        }
         _ => Ok(ended),
     }
 }
 
-/// `which` gets to know the transaction before somebody else works in it.
+/// `watched` gets to know the transaction before somebody else works in it.
 async fn in_postgres<E, W>(
     connection: &mut PgConnection,
     settlement: Settlement,
     work: W,
-    which: Arc<OnceLock<Which>>,
+    watched: Arc<Watched>,
 ) -> Result<(), Back<E>>
 where
     W: for<'t> FnOnce(Tx<'t>) -> BoxFuture<'t, Result<Kept, E>> + Send,
@@ -313,12 +329,12 @@ where
     }
     // Behind the lock: a row that is locked below a savepoint and changed above it costs a list of lockers.
     let marked = Which::marked(connection, MARK).await.map_err(failed)?;
-    which.get_or_init(|| marked);
-    let kept = work(Tx(Inner::Postgres(connection))).await.map_err(Back::Refused)?;
+    watched.which.get_or_init(|| marked);
+    let kept = work(Tx(Inner::Postgres(connection, &watched.lent))).await.map_err(Back::Refused)?;
     still_open(connection)?;
     postgres::release_mark(connection).await.map_err(failed)?;
     let batch = finished(settlement, kept, began.elapsed());
-    let done = settle::on_postgres(connection, &batch, false).await.map_err(Back::Failed)?;
+    let done = settle::on_postgres(connection, &batch, Rows::All).await.map_err(Back::Failed)?;
     lease_held(if done.is_empty() { Settled::LeaseLost } else { Settled::Done })
 }
 
@@ -347,6 +363,6 @@ where
     still_open(connection)?;
     connection.execute(RELEASE_MARK).await.map_err(failed)?;
     let batch = finished(settlement, kept, began.elapsed());
-    let done = settle::on_sqlite(connection, &batch, false).await.map_err(Back::Failed)?;
+    let done = settle::on_sqlite(connection, &batch, Rows::All).await.map_err(Back::Failed)?;
     lease_held(if done.is_empty() { Settled::LeaseLost } else { Settled::Done })
 }

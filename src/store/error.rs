@@ -1,5 +1,7 @@
 //! Errors of the store, shaped by what the caller does.
 
+use std::io::ErrorKind;
+
 use sea_orm::{DbErr, RuntimeErr};
 use sqlx::error::DatabaseError;
 
@@ -71,6 +73,12 @@ impl StoreError {
         Self::Transient(sqlx::Error::PoolTimedOut)
     }
 
+    /// A row was passed over that somebody else holds, or that isn't there any more.
+    pub(crate) fn held() -> Self {
+        let why = "the row is held by another transaction, or no longer leased";
+        Self::Transient(sqlx::Error::Io(std::io::Error::new(ErrorKind::WouldBlock, why)))
+    }
+
     /// Whether what was asked for may have been done all the same, or may yet be: the connection was lost meanwhile.
     pub(crate) fn is_fate_unknown(&self) -> bool {
         match self {
@@ -117,10 +125,15 @@ impl StoreError {
     }
 
     /// Whether the server gave it up because it took too long, for which one row may be the reason that somebody holds:
-    /// the statement's own limit may be over before the lock's.
+    /// the statement's own limit may be over before the lock's. Or whether such a row was passed over.
     pub(crate) fn is_held_up(&self) -> bool {
-        matches!(self, Self::Transient(sqlx::Error::Database(error))
-            if error.code().is_some_and(|code| code == "55P03" || code == "57014"))
+        match self {
+            Self::Transient(sqlx::Error::Database(error)) => {
+                error.code().is_some_and(|code| code == "55P03" || code == "57014")
+            }
+            Self::Transient(sqlx::Error::Io(error)) => error.kind() == ErrorKind::WouldBlock,
+            _ => false,
+        }
     }
 
     /// Whether it waited too long for a row that another transaction holds.

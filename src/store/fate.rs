@@ -10,11 +10,15 @@ use std::time::Duration;
 use chrono::{DateTime, Utc};
 use sqlx::{AssertSqlSafe, Executor, PgConnection, PgPool, Row};
 
-const WHICH: &str = "SELECT pg_current_xact_id()::text, pg_postmaster_start_time()";
+const WHICH: &str =
+    "SELECT pg_current_xact_id()::text, pg_postmaster_start_time(), clock_timestamp()";
 
-/// Another server, or one that was started again, may have given the number to another transaction.
-const STATUS: &str =
-    "SELECT CASE WHEN pg_postmaster_start_time() = $2 THEN pg_xact_status($1::text::xid8) END";
+/// Another server, or one that was started again, may have given the number to another transaction. So may one that
+/// recovered from the death of one of its processes: it counts as started when it was, but none of its sessions outlives
+/// that. (Without privileges only those of the same role show when they began.)
+const STATUS: &str = "SELECT CASE WHEN pg_postmaster_start_time() = $2
+        AND EXISTS (SELECT FROM pg_stat_activity WHERE backend_start < $3)
+     THEN pg_xact_status($1::text::xid8) END";
 
 /// How long it is looked for: a session that was told to end needs a moment for it.
 const LOOK_FOR: Duration = Duration::from_secs(5);
@@ -27,6 +31,8 @@ const LOOK_AGAIN: Duration = Duration::from_millis(50);
 pub(super) struct Which {
     number: String,
     server: DateTime<Utc>,
+    /// When it was asked for, by the server's clock.
+    at: DateTime<Utc>,
 }
 
 /// What became of it.
@@ -46,7 +52,7 @@ impl Which {
         savepoint: &str,
     ) -> Result<Self, sqlx::Error> {
         let row = connection.fetch_one(AssertSqlSafe(format!("{savepoint}; {WHICH}"))).await?;
-        Ok(Self { number: row.try_get(0)?, server: row.try_get(1)? })
+        Ok(Self { number: row.try_get(0)?, server: row.try_get(1)?, at: row.try_get(2)? })
     }
 
     /// Asks, on a connection of its own, as soon as it isn't under way any more.
@@ -75,6 +81,7 @@ impl Which {
     }
 
     async fn status(&self, pool: &PgPool) -> Result<Option<String>, sqlx::Error> {
-        sqlx::query_scalar(STATUS).bind(&self.number).bind(self.server).fetch_one(pool).await
+        let asked = sqlx::query_scalar(STATUS).bind(&self.number).bind(self.server).bind(self.at);
+        asked.fetch_one(pool).await
     }
 }

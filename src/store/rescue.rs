@@ -9,6 +9,7 @@ use super::claim::Counts;
 use super::connect::Database;
 use super::error::StoreError;
 use super::row::{get, json_list, name};
+use super::settle::Rows;
 use super::{Settled, Settlement, Store};
 
 /// Finds lapsed leases on PostgreSQL.
@@ -74,7 +75,7 @@ impl Store {
     /// Settles lapsed leases. One that was renewed, settled or rescued meanwhile answers [`Settled::LeaseLost`] and is
     /// left as it is; so is one whose row somebody works on.
     pub async fn settle_lapsed(&self, batch: Vec<Settlement>) -> Vec<Result<Settled, StoreError>> {
-        self.settle_as(batch, true).await
+        self.settle_as(batch, Rows::Lapsed).await
     }
 }
 

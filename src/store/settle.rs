@@ -21,7 +21,7 @@ const SETTLE_POSTGRES: &str = include_str!("sql/settle.postgres.sql");
 /// Settles on SQLite, one delivery at a time.
 const SETTLE_SQLITE: &str = include_str!("sql/settle.sqlite.sql");
 
-/// How [`SETTLE_POSTGRES`] locks; and how the rescuer does.
+/// How [`SETTLE_POSTGRES`] locks; and how it waits for nobody.
 const LOCK_HELD: &str = "FOR NO KEY UPDATE OF d";
 const SKIP_HELD: &str = "FOR NO KEY UPDATE OF d SKIP LOCKED";
 
@@ -40,6 +40,17 @@ pub const KEPT_SQLITE: &str = "SELECT delivery_id, epoch FROM attempt
 
 /// Longer causes and errors are cut: they are for people, and a row should stay narrow.
 const TEXT_BYTES_MAX: usize = 1_000;
+
+/// Which rows of a batch are settled.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Rows {
+    /// All of them: one that somebody holds is waited for.
+    All,
+    /// Those that nobody holds.
+    Free,
+    /// Those that nobody holds and whose lease has lapsed: the rescuer's, who holds no lease.
+    Lapsed,
+}
 
 /// One try, as it is kept.
 #[derive(Debug, Clone)]
@@ -65,23 +76,22 @@ impl Store {
     ///
     /// A settlement whose epoch is not the delivery's any more changes nothing and answers
     /// [`Settled::LeaseLost`]; one that comes again, because its answer was lost, finds its own try and answers
-    /// [`Settled::Done`]. When the database refuses the batch for what is in it, or one of its rows is held too long, each
-    /// is settled alone. Cancel-safe: dropping the future stops nothing.
+    /// [`Settled::Done`]. When the database refuses the batch for what is in it, each is settled
+    /// alone; when one of its rows is held too long, the others are settled without it.
+    /// Cancel-safe: dropping the future stops nothing.
     pub async fn settle_batch(&self, batch: Vec<Settlement>) -> Vec<Result<Settled, StoreError>> {
-        self.settle_as(batch, false).await
+        self.settle_as(batch, Rows::All).await
     }
 
     pub(super) async fn settle_as(
         &self,
         batch: Vec<Settlement>,
-        lapsed_only: bool,
+        rows: Rows,
     ) -> Vec<Result<Settled, StoreError>> {
         let count = batch.len();
         // Each statement has a limit of its own, and of a batch that is refused there may be many.
         let done = self
-            .detached_long(move |database| async move {
-                Ok(settle(&database, &batch, lapsed_only).await)
-            })
+            .detached_long(move |database| async move { Ok(settle(&database, &batch, rows).await) })
             .await;
         match done {
             Ok(answers) => answers,
@@ -94,11 +104,11 @@ impl Store {
 async fn settle_together(
     database: &Database,
     batch: &[Settlement],
-    lapsed_only: bool,
+    rows: Rows,
 ) -> Result<Vec<Settled>, StoreError> {
     let done = match database {
-        Database::Postgres(postgres) => settle_postgres(postgres, batch, lapsed_only).await?,
-        Database::Sqlite(sqlite) => settle_sqlite(sqlite, batch, lapsed_only).await?,
+        Database::Postgres(postgres) => settle_postgres(postgres, batch, rows).await?,
+        Database::Sqlite(sqlite) => settle_sqlite(sqlite, batch, rows).await?,
     };
     Ok(batch
         .iter()
@@ -112,12 +122,8 @@ async fn settle_together(
 /// Those that may have been settled before, as they are now. None of the rescuer's: what one rescuer finds, another one
 /// finds as well. And none that is kept as fenced: the rescuer keeps his for the same try under the same epoch, and with
 /// another verdict.
-fn doubtful<'b>(
-    batch: &'b [Settlement],
-    done: &[(Uuid, i64)],
-    lapsed_only: bool,
-) -> Vec<&'b Settlement> {
-    let own = |one: &Settlement| !lapsed_only && one.attempt.outcome != TryOutcome::Fenced;
+fn doubtful<'b>(batch: &'b [Settlement], done: &[(Uuid, i64)], rows: Rows) -> Vec<&'b Settlement> {
+    let own = |one: &Settlement| rows != Rows::Lapsed && one.attempt.outcome != TryOutcome::Fenced;
     let lost = |one: &&Settlement| own(one) && !done.contains(&(one.delivery, one.epoch));
     batch.iter().filter(lost).collect()
 }
@@ -176,13 +182,13 @@ fn number(one: &Settlement) -> i32 {
 async fn settle_postgres(
     postgres: &Postgres,
     batch: &[Settlement],
-    lapsed_only: bool,
+    rows: Rows,
 ) -> Result<Vec<(Uuid, i64)>, StoreError> {
     let mut hot = postgres.working().await?;
     let patience = hot.patience();
     let settling = async {
-        let mut done = on_postgres(hot.connection(), batch, lapsed_only).await?;
-        let doubtful = doubtful(batch, &done, lapsed_only);
+        let mut done = on_postgres(hot.connection(), batch, rows).await?;
+        let doubtful = doubtful(batch, &done, rows);
         if !doubtful.is_empty() {
             done.append(&mut kept_on_postgres(hot.connection(), &doubtful).await?);
         }
@@ -209,7 +215,7 @@ async fn kept_on_postgres(
 pub(super) async fn on_postgres(
     connection: &mut PgConnection,
     batch: &[Settlement],
-    lapsed_only: bool,
+    rows: Rows,
 ) -> Result<Vec<(Uuid, i64)>, StoreError> {
     let written: Vec<Written<'_>> = batch.iter().map(|one| written(&one.verdict)).collect();
     let errors: Vec<Option<String>> =
@@ -217,11 +223,13 @@ pub(super) async fn on_postgres(
     let causes: Vec<Option<String>> = written.iter().map(|one| one.cause.map(text)).collect();
     let responses: Vec<Option<&[u8]>> =
         batch.iter().map(|one| one.attempt.response.as_deref()).collect();
-    let statement = match lapsed_only {
-        false => SETTLE_POSTGRES.into_sql_str(),
+    let statement = match rows {
+        Rows::All => SETTLE_POSTGRES.into_sql_str(),
         // A row that is locked is worked on: by an effect that outlived its lease, or by its settlement. Whoever waits
         // for it lets all the others wait.
-        true => AssertSqlSafe(SETTLE_POSTGRES.replace(LOCK_HELD, SKIP_HELD)).into_sql_str(),
+        Rows::Free | Rows::Lapsed => {
+            AssertSqlSafe(SETTLE_POSTGRES.replace(LOCK_HELD, SKIP_HELD)).into_sql_str()
+        }
     };
     Ok(sqlx::query_as(statement)
         .bind(batch.iter().map(|one| one.delivery).collect::<Vec<_>>())
@@ -236,7 +244,7 @@ pub(super) async fn on_postgres(
         .bind(batch.iter().map(|one| one.attempt.status).collect::<Vec<_>>())
         .bind(errors)
         .bind(responses)
-        .bind(lapsed_only)
+        .bind(rows == Rows::Lapsed)
         .bind(batch.iter().map(|one| one.attempt.content_type.as_deref()).collect::<Vec<_>>())
         .fetch_all(connection)
         .await?)
@@ -245,11 +253,11 @@ pub(super) async fn on_postgres(
 async fn settle_sqlite(
     sqlite: &Sqlite,
     batch: &[Settlement],
-    lapsed_only: bool,
+    rows: Rows,
 ) -> Result<Vec<(Uuid, i64)>, StoreError> {
     let mut transaction = sqlite.writer.begin_with("BEGIN IMMEDIATE").await?;
-    let mut done = on_sqlite(&mut transaction, batch, lapsed_only).await?;
-    for one in doubtful(batch, &done, lapsed_only) {
+    let mut done = on_sqlite(&mut transaction, batch, rows).await?;
+    for one in doubtful(batch, &done, rows) {
         let kept: Option<(Uuid, i64)> = sqlx::query_as(KEPT_SQLITE)
             .bind(one.delivery)
             .bind(number(one))
@@ -267,7 +275,7 @@ async fn settle_sqlite(
 pub(super) async fn on_sqlite(
     connection: &mut SqliteConnection,
     batch: &[Settlement],
-    lapsed_only: bool,
+    rows: Rows,
 ) -> Result<Vec<(Uuid, i64)>, StoreError> {
     let mut done = Vec::with_capacity(batch.len());
     for one in batch {
@@ -279,7 +287,7 @@ pub(super) async fn on_sqlite(
             .bind(written.after)
             .bind(written.counts)
             .bind(written.cause.map(text))
-            .bind(lapsed_only)
+            .bind(rows == Rows::Lapsed)
             .fetch_optional(&mut *connection)
             .await?;
         let Some(row) = row else { continue };
@@ -307,7 +315,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_rescuers_statement_differs_by_waiting_for_no_row() {
+    fn what_waits_for_nobody_differs_by_waiting_for_no_row() {
         let locks: Vec<_> = SETTLE_POSTGRES.matches("FOR NO KEY UPDATE").collect();
         assert_eq!((locks.len(), SETTLE_POSTGRES.matches(LOCK_HELD).count()), (1, 1));
         assert_eq!(SETTLE_POSTGRES.replace(LOCK_HELD, SKIP_HELD).matches("SKIP LOCKED").count(), 1);

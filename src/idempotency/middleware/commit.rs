@@ -30,8 +30,9 @@ pub(super) async fn commit(
         Ok(KeySettled::LeaseLost) => Some(refused(&Refusal::Unavailable)),
         Err(error @ StoreError::Apart) => {
             tracing::error!(gateway = %rules.name, error = %error, "a handler committed the transaction of its key: the key is uncertain");
-            engine.doubt_committed(lease, error.to_string()).await;
-            Some(refused(&Refusal::Uncertain))
+            // The claim would have been committed with the work: without it there is nothing that keeps a retry away.
+            let claimed = engine.doubt_committed(lease, error.to_string()).await;
+            Some(refused(if claimed { &Refusal::Uncertain } else { &Refusal::Unconfirmed }))
         }
         // The database answered: it is rolled back.
         Err(error) if !error.is_fate_unknown() => {

@@ -39,8 +39,17 @@ struct Session {
     process: i32,
     /// When its transaction began: after a restart of the server another session may have the number.
     began: DateTime<Utc>,
-    /// Whether COMMIT was sent.
-    committing: bool,
+    stage: Stage,
+}
+
+/// What is known of a session's transaction.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Stage {
+    Open,
+    /// COMMIT was sent.
+    Committing,
+    /// The server said that it is over.
+    Over,
 }
 
 /// Whose connections a transaction is opened on.
@@ -77,14 +86,11 @@ where
         Side::Theirs(_) => "",
     };
     let done = run(&mut connection, opening, limit, unwanted, work, &mut session).await;
-    match &done {
-        Ok(Ended::Committed(_) | Ended::RolledBack(_)) => {}
-        Ok(Ended::Cut) | Err(_) => {
-            // Whatever it is in the middle of, it must neither serve again nor hold its locks.
-            drop(connection.detach());
-            if let Some(session) = session {
-                terminate(side.pool(), session).await;
-            }
+    if session.as_ref().is_none_or(|it| it.stage != Stage::Over) {
+        // Whatever it is in the middle of, it must neither serve again nor hold its locks.
+        drop(connection.detach());
+        if let Some(session) = session {
+            terminate(side.pool(), session).await;
         }
     }
     done
@@ -110,7 +116,7 @@ where
     );
     let row = answered(transaction.fetch_one(AssertSqlSafe(limits))).await?;
     let (process, began) = (row.try_get(0)?, row.try_get(1)?);
-    let session = session.insert(Session { process, began, committing: false });
+    let session = session.insert(Session { process, began, stage: Stage::Open });
     let done = tokio::select! {
         biased;
         done = work(&mut transaction) => Some(done),
@@ -120,19 +126,25 @@ where
     match done {
         Some(Ok(value)) => {
             // From here on the session is left alone while it works, also when it doesn't answer.
-            session.committing = true;
+            session.stage = Stage::Committing;
             tokio::time::timeout(COMMIT_ANSWER, transaction.commit())
                 .await
                 .unwrap_or_else(|_| Err(connect::no_answer()))?;
+            session.stage = Stage::Over;
             Ok(Ended::Committed(value))
         }
         Some(Err(back)) => {
-            if let Err(error) = answered(transaction.rollback()).await {
-                tracing::debug!(error = %error, "a transaction was not rolled back in words; its connection goes");
-                connection.close_on_drop();
-            } else if connection.is_in_transaction() {
-                // A savepoint that somebody made and forgot: only that was undone.
-                connection.close_on_drop();
+            // When the driver counts it as over, nothing is sent; and a COMMIT that somebody gave up may be under way.
+            let was_open = transaction.is_in_transaction();
+            match answered(transaction.rollback()).await {
+                Err(error) => {
+                    tracing::debug!(error = %error, "a transaction was not rolled back in words; its connection goes");
+                }
+                // Else of a savepoint that somebody made and forgot: only that was undone.
+                Ok(()) if was_open && !connection.is_in_transaction() => {
+                    session.stage = Stage::Over
+                }
+                Ok(()) => {}
             }
             Ok(Ended::RolledBack(back))
         }
@@ -145,8 +157,8 @@ async fn answered<T>(work: impl Future<Output = Result<T, sqlx::Error>>) -> Resu
 }
 
 /// Ends a session that may still be at work, so that its locks are free at once.
-async fn terminate(pool: &PgPool, Session { process, began, committing }: Session) {
-    let statement = if committing { TERMINATE_IDLE } else { TERMINATE };
+async fn terminate(pool: &PgPool, Session { process, began, stage }: Session) {
+    let statement = if stage == Stage::Committing { TERMINATE_IDLE } else { TERMINATE };
     let asked = sqlx::query(statement).bind(process).bind(began).execute(pool);
     if let Err(error) = answered(asked).await {
         tracing::debug!(error = %error, "a session could not be ended; the server's own limit will");

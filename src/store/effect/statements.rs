@@ -44,7 +44,7 @@ impl Statements {
     /// Runs them in order, each with its values. After a refusal the transaction is to be rolled back.
     pub async fn apply(&self, tx: &mut Tx<'_>, filled: &Filled) -> Result<(), Refusal> {
         match (&mut tx.0, self.script.dialect()) {
-            (Inner::Postgres(connection), Dialect::Postgres) => {
+            (Inner::Postgres(connection, _), Dialect::Postgres) => {
                 self.on_postgres(connection, filled).await
             }
             (Inner::Sqlite(connection), Dialect::Sqlite) => {

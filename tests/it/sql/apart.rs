@@ -13,6 +13,7 @@ use hookonce::store::effect::{Effected, Kept, Tx};
 use hookonce::store::{Store, StoreError, Verdict};
 use sqlx::{Connection, Executor};
 
+use super::elsewhere::statements;
 use super::{account, states};
 use crate::both_databases;
 use crate::daemon::{PATIENCE, STRIPE, stripe};
@@ -39,7 +40,8 @@ macro_rules! commit_apart {
         connection.execute(ADD).await.unwrap();
         let mut one = connection.begin().await.unwrap();
         let mut two = one.begin().await.unwrap();
-        drop(two.begin().now_or_never());
+        // Whatever is answered at once was not dropped while it began.
+        while two.begin().now_or_never().is_some() {}
         // SQLite's hook refuses it.
         drop(two.commit().await);
         drop(one);
@@ -83,7 +85,7 @@ async fn worked(store: &Store, then: Then, id: &str) -> Result<Effected<String>,
     let claim = claim_one(store, "a").await;
     let settlement = settlement(&claim, Verdict::Delivered, entity::TryOutcome::Delivered);
     let limit = match then {
-        Then::NeverEnds => Duration::from_millis(500),
+        Then::NeverEnds => Duration::from_secs(3),
         _ => Duration::from_secs(30),
     };
     let ended = store
@@ -117,6 +119,33 @@ both_databases!(what_was_committed_apart_is_told_as_that, |db| async move {
         }
     }
 });
+
+/// One more question for each try that isn't delivered: only of who had the connection.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn statements_of_an_operator_are_not_asked_about() {
+    let db = TestDatabase::postgres().await;
+    account(&db).await;
+    let store = db.store().await;
+    let asked = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database()
+                    AND pid <> pg_backend_pid() AND query LIKE '%pg_xact_status%'";
+    for (id, lent) in [("evt_1", false), ("evt_2", true)] {
+        fresh(&store, event(id, b"{}", &["a"])).await;
+        let claim = claim_one(&store, "a").await;
+        let settlement = settlement(&claim, Verdict::Delivered, entity::TryOutcome::Delivered);
+        let add = statements(&db, &["update acct set n = n + 1"]);
+        let ended = store
+            .settle_with(settlement, Duration::from_secs(30), move |mut tx| {
+                Box::pin(async move {
+                    add.apply(&mut tx, &vec![Vec::new()]).await.unwrap();
+                    assert!(!lent || tx.postgres().is_some());
+                    Err::<Kept, _>("refused")
+                })
+            })
+            .await;
+        assert!(matches!(ended, Ok(Effected::Refused(_))), "{ended:?}");
+        assert_eq!(db.number(asked).await, i64::from(lent));
+    }
+}
 
 /// Also when it says so itself, which it must not.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
