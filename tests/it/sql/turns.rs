@@ -157,6 +157,8 @@ impl Transactional for Shortens {
                     .rows_affected(),
             };
             assert_eq!(shortened, 1, "one waits for its turn");
+            // It is claimed, and nothing shows that its task has come as far as to wait: it must before this ends.
+            tokio::time::sleep(Duration::from_secs(5)).await;
         } else {
             // It has the first one's turn, which ends when this is committed.
             drop(self.last_begun.acquire().await.unwrap());
