@@ -307,7 +307,9 @@ fn content_type(bytes: &[u8]) -> Result<(), String> {
             let mut headers = Headers::new();
             headers.push("Content-Type", line);
             let form = Received::kept(headers, Bytes::from(format!("--{boundary}\r\n")));
-            let said = String::from_utf8_lossy(line).to_ascii_lowercase();
+            // As it is kept: without CR and LF.
+            let said = form.headers.one("content-type").ok().flatten().unwrap_or_default();
+            let said = String::from_utf8_lossy(said).to_ascii_lowercase();
             let names = said.contains(&format!("boundary={boundary}"))
                 || said.contains(&format!("boundary=\"{boundary}\""));
             let is_one = multipart::is_one(&form) == Ok(true);
