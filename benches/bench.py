@@ -47,7 +47,7 @@ def arguments():
     it.add_argument("--keys", type=int, default=default("KEYS", 10_000_000), help="growth: keys in the table")
     it.add_argument("--expired", type=int, default=default("EXPIRED", None), help="growth, expiry: events to clean up (500000, 5000000)")
     it.add_argument("--bodies", type=int, default=default("BODIES", 2_000_000), help="expiry: how many of them have a body")
-    it.add_argument("--batch", type=int, default=default("BATCH", 1000), help="expiry: rows a statement of the cleanup")
+    it.add_argument("--batch", type=int, default=default("BATCH", 1000), help="expiry: rows a statement, of a cleanup that isn't gentle")
     it.add_argument("--pause", default=default("PAUSE", "5ms"), help="expiry: between two statements")
     it.add_argument("--minutes", type=int, default=default("MINUTES", 20), help="soak: how long")
     return it.parse_args()

@@ -17,6 +17,7 @@ use crate::verify::Verified;
 pub mod answer;
 pub mod browse;
 pub mod captured;
+mod checkpoint;
 pub mod claim;
 pub mod cleanup;
 mod clock;
@@ -25,6 +26,7 @@ pub mod effect;
 pub mod error;
 mod fate;
 pub mod gauge;
+mod group;
 pub mod idempotency;
 mod lock;
 pub mod migrate;
@@ -59,6 +61,7 @@ pub use recorded::Recorded;
 pub use settle::AttemptRecord;
 
 use connect::Database;
+use group::KnownGroups;
 
 /// The tables. Cheap to clone.
 ///
@@ -68,6 +71,7 @@ use connect::Database;
 #[derive(Debug, Clone)]
 pub struct Store {
     database: Arc<Database>,
+    groups: Arc<KnownGroups>,
     runtime: Handle,
 }
 
@@ -98,7 +102,7 @@ impl Store {
         if settings.migrate == Migrate::Auto {
             migrate::apply(settings).await?;
         }
-        Ok(Self { database, runtime: Handle::current() })
+        Ok(Self { database, groups: Arc::default(), runtime: Handle::current() })
     }
 
     /// Closes every connection after its statement. Statements begun later fail as transient.

@@ -22,6 +22,7 @@ use crate::store::{Retention, Store};
 pub mod cleanup;
 mod gauge;
 pub mod lateness;
+mod pace;
 pub mod rescue;
 pub mod schedule;
 

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use entity::Name;
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 use crate::received::Received;
@@ -121,7 +122,9 @@ pub struct Identity {
     pub event_id: String,
     /// The provider's type; empty when it has none.
     pub kind: String,
-    /// First 16 bytes of SHA-256 over dedupe group and id.
+    /// Sources with one group share ids.
+    pub group: Arc<str>,
+    /// [`dedupe_key`] of group and id.
     pub dedupe_key: Uuid,
     /// SHA-256 over the body without the fields of `conflict_ignore`.
     pub digest: [u8; 32],
@@ -139,6 +142,20 @@ pub struct ReplayGuard {
     pub digest: [u8; 32],
     /// Whether the later one is refused and not recorded; else it is recorded and marked.
     pub reject: bool,
+}
+
+/// Under what an event is known once: the first 16 bytes of SHA-256 over the group, its length before
+/// it, and the id.
+#[must_use]
+pub fn dedupe_key(group: &str, id: &str) -> Uuid {
+    let mut hash = Sha256::new();
+    // The length keeps ("a", "bc") and ("ab", "c") apart.
+    hash.update((group.len() as u64).to_be_bytes());
+    hash.update(group.as_bytes());
+    hash.update(id.as_bytes());
+    let mut key = [0; 16];
+    key.copy_from_slice(&hash.finalize()[..16]);
+    Uuid::from_bytes(key)
 }
 
 impl Verified {

@@ -7,6 +7,7 @@ pub mod name;
 pub mod state;
 
 pub mod attempt;
+pub mod dedupe_group;
 pub mod delivery;
 pub mod event;
 pub mod event_body;

@@ -8,6 +8,7 @@ use sea_orm_migration::prelude::*;
 
 mod answer;
 mod captured_secret;
+mod dedupe_group;
 mod grace;
 mod ground;
 mod handler_pause;
@@ -43,6 +44,7 @@ impl MigratorTrait for Migrator {
             Box::new(version::Version),
             Box::new(grace::Grace),
             Box::new(turn::Turn),
+            Box::new(dedupe_group::DedupeGroup),
         ]
     }
 }

@@ -3,15 +3,15 @@
 //! Everything here is read from the bytes that were verified, never from a parsed copy of them.
 
 use std::borrow::Cow;
+use std::sync::Arc;
 
 use bytes::Bytes;
 use sha2::{Digest, Sha256};
-use uuid::Uuid;
 
 use super::OnReplay;
 use crate::received::Received;
 use crate::verify::json::{self, Pointer, Scan};
-use crate::verify::{Code, Identity, Proof, Rejection, ReplayGuard};
+use crate::verify::{Code, Identity, Proof, Rejection, ReplayGuard, dedupe_key};
 
 mod document;
 mod find;
@@ -60,7 +60,7 @@ pub(super) struct Reader {
     /// Tried in order.
     pub(super) kind: Vec<Place>,
     /// Sources with one group share ids.
-    pub(super) group: String,
+    pub(super) group: Arc<str>,
     /// What to do with signed bytes that come again under another id, where that can be.
     pub(super) on_replay: Option<OnReplay>,
     /// Whether it asks what the signature covers: decided once, because few do.
@@ -157,6 +157,7 @@ impl Reader {
         };
         Ok(Identity {
             dedupe_key: dedupe_key(&self.group, &event_id),
+            group: Arc::clone(&self.group),
             event_id,
             kind,
             digest,
@@ -288,18 +289,6 @@ fn printable(kind: &str) -> String {
 
 fn hash_id(body: &[u8]) -> String {
     format!("sha256:{}", hex::encode(Sha256::digest(body)))
-}
-
-/// First 16 bytes of SHA-256 over the group, its length before it, and the id.
-pub(super) fn dedupe_key(group: &str, id: &str) -> Uuid {
-    let mut hash = Sha256::new();
-    // The length keeps ("a", "bc") and ("ab", "c") apart.
-    hash.update((group.len() as u64).to_be_bytes());
-    hash.update(group.as_bytes());
-    hash.update(id.as_bytes());
-    let mut key = [0; 16];
-    key.copy_from_slice(&hash.finalize()[..16]);
-    Uuid::from_bytes(key)
 }
 
 #[cfg(test)]

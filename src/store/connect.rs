@@ -17,6 +17,7 @@ use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSy
 use sqlx::{ConnectOptions, Connection, PgConnection};
 use tokio::time::error::Elapsed;
 
+use super::checkpoint::Checkpointer;
 use super::effect::EFFECT_POOL;
 use super::error::{OpenError, StoreError, read_only};
 use super::lock::FileLock;
@@ -38,6 +39,17 @@ const ANSWER_MARGIN: Duration = Duration::from_secs(2);
 /// How long a SQLite statement waits for another process that writes.
 const BUSY_TIMEOUT: Duration = Duration::from_secs(5);
 
+/// Pages that the writer keeps in memory, in KiB and negative as it wants it. A commit reads and changes a page of the index of
+/// keys for each event, anywhere in it: the usual 2 MiB hold none of them until the next.
+const CACHE_KIB: &str = "-32768";
+
+/// Prepared statements that a SQLite connection keeps: one for each number of rows that go in at once is most of them.
+const STATEMENTS: usize = 256;
+
+/// After how many pages the log is brought into the file, 64 MiB of it: pages that change again and again are written
+/// there once, and the writer, who does it, stands still a quarter as often.
+const CHECKPOINT_PAGES: &str = "8192";
+
 /// A session of the hot paths reads by index only, row by row. Their plans are made once and kept, and
 /// in a new database they are made while the tables are nearly empty: one that reads the table whole is
 /// the cheapest then, and stays until the server looks at its statistics again, a minute and a million
@@ -50,6 +62,9 @@ pub const HOT_PLANNING: [(&str, &str); 4] = [
     ("enable_hashjoin", "off"),
     ("jit", "off"),
 ];
+
+/// Left alone, the planner makes a plan of its own for each batch of a cleanup, which costs half of a small one.
+const PLANNED_ONCE: [(&str, &str); 1] = [("plan_cache_mode", "force_generic_plan")];
 
 /// The open database.
 #[derive(Debug)]
@@ -67,7 +82,9 @@ pub(super) struct Postgres {
     /// Autocommit statements of batches of idempotency keys only; asked whether it still serves only
     /// after a rest.
     keys: PgPool,
-    /// How long to wait for an answer on these.
+    /// Autocommit statements of cleanup only; asked before each use.
+    pub(super) cleaning: PgPool,
+    /// How long to wait for an answer on the hot paths.
     hot_patience: Duration,
     /// Workers, upkeep, admin.
     pub(super) shared: PgPool,
@@ -85,6 +102,7 @@ pub(super) struct Sqlite {
     /// The one writer.
     pub(super) writer: SqlitePool,
     pub(super) readers: SqlitePool,
+    pub(super) checkpointer: Checkpointer,
     /// `readers`, for the query builder.
     pub(super) orm: DatabaseConnection,
     /// Held by the daemon, so that a second one on the same file is refused.
@@ -139,12 +157,14 @@ fn postgres_options(options: PgConnectOptions, settings: &StoreSettings) -> PgCo
 fn sqlite_options(options: SqliteConnectOptions) -> SqliteConnectOptions {
     options
         .create_if_missing(true)
-        .page_size(16_384)
+        .page_size(8_192)
         .journal_mode(SqliteJournalMode::Wal)
         .synchronous(SqliteSynchronous::Full)
         .foreign_keys(true)
         .busy_timeout(BUSY_TIMEOUT)
         .pragma("temp_store", "memory")
+        .pragma("wal_autocheckpoint", CHECKPOINT_PAGES)
+        .statement_cache_capacity(STATEMENTS)
         .disable_statement_logging()
 }
 
@@ -232,11 +252,13 @@ impl Database {
                 postgres.recording.close().await;
                 postgres.working.close().await;
                 postgres.keys.close().await;
+                postgres.cleaning.close().await;
                 postgres.effects.close().await;
                 postgres.shared.close().await;
             }
             Self::Sqlite(sqlite) => {
                 sqlite.readers.close().await;
+                sqlite.checkpointer.close().await;
                 sqlite.writer.close().await;
             }
         }
@@ -276,12 +298,24 @@ async fn open_postgres(
     let keys = pool::writing(2)
         .connect_lazy_with(hot_options.clone().options([("lock_timeout", KEYS_LOCK_TIMEOUT_MS)]));
     let working = pool::asked(2).connect_lazy_with(hot_options);
+    let cleaning = pool::asked(1)
+        .connect_lazy_with(options.clone().options(HOT_PLANNING).options(PLANNED_ONCE));
     let effects = pool::effects(EFFECT_POOL).connect_lazy_with(options.clone());
     let shared = pool::guarded(settings.connections.max(2)).connect_lazy_with(options);
     let orm = SqlxPostgresConnector::from_sqlx_postgres_pool(shared.clone());
     let hot_patience = hot_statement + ANSWER_MARGIN;
     let patience = ACQUIRE_TIMEOUT + 2 * settings.statement_timeout + ANSWER_MARGIN;
-    Ok(Postgres { recording, working, keys, hot_patience, shared, effects, patience, orm })
+    Ok(Postgres {
+        recording,
+        working,
+        keys,
+        cleaning,
+        hot_patience,
+        shared,
+        effects,
+        patience,
+        orm,
+    })
 }
 
 /// The server is silent, and so is the network.
@@ -307,11 +341,14 @@ async fn open_sqlite(
         })?;
     }
     let lock = if exclusive { Some(FileLock::take(&file)?) } else { None };
-    let writer =
-        pool::sqlite_pool(1).connect_with(options.clone()).await.map_err(OpenError::Unreachable)?;
+    let writer = pool::sqlite_pool(1)
+        .connect_with(options.clone().pragma("cache_size", CACHE_KIB))
+        .await
+        .map_err(OpenError::Unreachable)?;
     safety::check_sqlite(&writer).await?;
-    let readers = pool::sqlite_pool(settings.connections.max(2))
-        .connect_lazy_with(options.create_if_missing(false));
+    let options = options.create_if_missing(false);
+    let checkpointer = Checkpointer::new(pool::sqlite_pool(1).connect_lazy_with(options.clone()));
+    let readers = pool::sqlite_pool(settings.connections.max(2)).connect_lazy_with(options);
     let orm = SqlxSqliteConnector::from_sqlx_sqlite_pool(readers.clone());
-    Ok(Sqlite { writer, readers, orm, _lock: lock })
+    Ok(Sqlite { writer, readers, checkpointer, orm, _lock: lock })
 }

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, Utc};
 use uuid::Uuid;
 
+use super::checkpoint;
 use super::connect::Database;
 use super::error::StoreError;
 use super::{NewDelivery, NewEvent, Recorded, Store};
@@ -65,10 +66,17 @@ impl Store {
         sizes: Vec<usize>,
     ) -> Vec<Result<Recorded, StoreError>> {
         let events = batch.len();
+        let groups = Arc::clone(&self.groups);
+        let runtime = self.runtime.clone();
         let done = self
             .detached_long(|database| async move {
                 let batch: Vec<&NewEvent> = batch.iter().collect();
-                Ok(record(&database, &batch, &sizes).await)
+                if let Err(error) = groups.keep(&database, &batch).await {
+                    return Ok(share(error, batch.len()));
+                }
+                let answers = record(&database, &batch, &sizes).await;
+                checkpoint::recorded(&database, batch.len(), &runtime);
+                Ok(answers)
             })
             .await;
         match done {

@@ -7,6 +7,7 @@ use entity::Name;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use super::pace::Pace;
 use super::{CleanupSettings, UpkeepParts, schedule};
 use crate::metric::Metrics;
 use crate::store::cleanup::Cursor;
@@ -101,13 +102,27 @@ struct Run {
     id: Uuid,
     begun: Instant,
     renewed: Instant,
+    pace: Pace,
+}
+
+impl Run {
+    /// Rows of the next statement, which begins now.
+    fn next(&self) -> (u32, Instant) {
+        (self.pace.rows(self.begun.elapsed()), Instant::now())
+    }
+
+    /// How long to rest after it.
+    fn rest(&mut self, rows: u32, began: Instant) -> Duration {
+        self.pace.rest(self.begun.elapsed(), rows, began.elapsed())
+    }
 }
 
 impl Cleanup<'_> {
-    /// Claims the chore and deletes what has expired, batch by batch, with the settings' pause in
-    /// between, until nothing is left, the settings' time is up, or `stop`.
+    /// Claims the chore and deletes what has expired, batch by batch, with a pause in between,
+    /// until nothing is left, the settings' time is up, or `stop`.
     ///
-    /// `slot` is when the schedule last struck; `None` runs at once unless somebody else is at it.
+    /// `slot` is when the schedule last struck, and such a run is gentle at first; `None` runs at once
+    /// unless somebody else is at it, with the settings' batch and pause.
     /// The run is recorded in `upkeep_run` with what it deleted, whatever its end.
     pub async fn run(
         &self,
@@ -118,7 +133,11 @@ impl Cleanup<'_> {
         let Some(id) = self.store.begin_run(CHORE, self.worker, LEASE, slot).await? else {
             return Ok(Cleaned::NotOurs);
         };
-        let mut run = Run { id, begun, renewed: begun };
+        let pace = match slot {
+            Some(_) => Pace::gentle(self.settings),
+            None => Pace::full(self.settings),
+        };
+        let mut run = Run { id, begun, renewed: begun, pace };
         let mut swept = Swept::default();
         let done = self.sweep(&mut run, &mut swept, stop).await;
         let end = match &done {
@@ -165,13 +184,13 @@ impl Cleanup<'_> {
             if dropped.of == "event_body" {
                 swept.bodies += dropped.rows;
             }
-            if self.pause(run, *swept, stop).await? {
+            if self.pause(self.settings.pause, run, *swept, stop).await? {
                 return Ok(true);
             }
         }
-        let limit = self.settings.batch.max(1);
         let mut cursor = Cursor::START;
         loop {
+            let (limit, began) = run.next();
             let batch = self.store.sweep_events(limit, self.retention.dead, cursor).await?;
             cursor = batch.next;
             swept.events += batch.deleted;
@@ -179,12 +198,14 @@ impl Cleanup<'_> {
             if batch.scanned < u64::from(limit) {
                 break;
             }
-            if self.pause(run, *swept, stop).await? {
+            let rest = run.rest(limit, began);
+            if self.pause(rest, run, *swept, stop).await? {
                 return Ok(true);
             }
         }
         let mut cursor = Cursor::START;
         loop {
+            let (limit, began) = run.next();
             let batch = self.store.sweep_bodies(limit, cursor).await?;
             cursor = batch.next;
             swept.bodies += batch.deleted;
@@ -192,29 +213,34 @@ impl Cleanup<'_> {
             if batch.scanned < u64::from(limit) {
                 break;
             }
-            if self.pause(run, *swept, stop).await? {
+            let rest = run.rest(limit, began);
+            if self.pause(rest, run, *swept, stop).await? {
                 return Ok(true);
             }
         }
         loop {
+            let (limit, began) = run.next();
             let deleted = self.store.sweep_rejections(limit, self.retention.rejections).await?;
             swept.rejections += deleted;
             self.count("rejection", deleted);
             if deleted < u64::from(limit) {
                 break;
             }
-            if self.pause(run, *swept, stop).await? {
+            let rest = run.rest(limit, began);
+            if self.pause(rest, run, *swept, stop).await? {
                 return Ok(true);
             }
         }
         loop {
+            let (limit, began) = run.next();
             let deleted = self.store.sweep_keys(limit).await?;
             swept.idempotency_keys += deleted;
             self.count("idempotency_key", deleted);
             if deleted < u64::from(limit) {
                 return Ok(false);
             }
-            if self.pause(run, *swept, stop).await? {
+            let rest = run.rest(limit, began);
+            if self.pause(rest, run, *swept, stop).await? {
                 return Ok(true);
             }
         }
@@ -244,6 +270,7 @@ impl Cleanup<'_> {
     /// Lets others have the database; true when the run must end.
     async fn pause(
         &self,
+        rest: Duration,
         run: &mut Run,
         swept: Swept,
         stop: &CancellationToken,
@@ -252,7 +279,7 @@ impl Cleanup<'_> {
             return Ok(true);
         }
         tokio::select! {
-            () = tokio::time::sleep(self.settings.pause) => {}
+            () = tokio::time::sleep(rest) => {}
             () = stop.cancelled() => return Ok(true),
         }
         let now = Instant::now();

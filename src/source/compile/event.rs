@@ -1,5 +1,7 @@
 //! Compiles `event` and `conflict_ignore`.
 
+use std::sync::Arc;
+
 use super::super::identity::{Place, Reader, Split, Targets, parse_places};
 use super::super::spec::{EventSpec, Texts};
 use super::Faults;
@@ -57,7 +59,7 @@ pub(super) fn compile(
     if pointers.len() > POINTERS_MAX || item.len() > POINTERS_MAX {
         faults.push("event", format!("names more than {POINTERS_MAX} JSON pointers"));
     }
-    let group = group.to_owned();
+    let group = Arc::from(group);
     Some(Reader {
         formats,
         pointers,

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 
 use entity::{attempt, delivery, event, event_body, event_conflict};
 use sea_orm::sea_query::{Expr, ExprTrait, Query};
-use sea_orm::{ColumnTrait, Condition, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
+use sea_orm::{ColumnTrait, EntityTrait, QueryFilter, QueryOrder, QuerySelect};
 use uuid::Uuid;
 
 use super::keyset::{cursor, limit, matches, moment, page};
@@ -12,9 +12,7 @@ use super::{DeliveryDetail, EventDetail, EventFilter, EventRow, Page};
 use crate::store::Store;
 use crate::store::connect::Database;
 use crate::store::error::StoreError;
-
-/// Events shown for one provider's id: sources that don't share a dedupe group may share ids.
-const SAME_ID_MAX: u64 = 20;
+use crate::store::group::named;
 
 impl Store {
     /// A page of events, newest first, with their deliveries.
@@ -29,9 +27,8 @@ impl Store {
         let id = id.to_owned();
         self.detached(move |database| async move {
             let models = event::Entity::find()
-                .filter(named(&id))
+                .filter(event::Column::Id.is_in(named(&database, &id).await?))
                 .order_by_desc(event::Column::Id)
-                .limit(SAME_ID_MAX)
                 .all(database.orm())
                 .await?;
             let mut details = Vec::with_capacity(models.len());
@@ -53,15 +50,6 @@ impl Store {
     }
 }
 
-/// Ours or the provider's id.
-fn named(id: &str) -> Condition {
-    let any = Condition::any().add(event::Column::EventId.eq(id));
-    match Uuid::try_parse(id) {
-        Ok(ours) => any.add(event::Column::Id.eq(ours)),
-        Err(_) => any,
-    }
-}
-
 async fn events(database: &Database, filter: &EventFilter) -> Result<Page<EventRow>, StoreError> {
     let orm = database.orm();
     let limit = limit(filter.limit);
@@ -76,7 +64,7 @@ async fn events(database: &Database, filter: &EventFilter) -> Result<Page<EventR
         query = query.filter(matches(event::Column::Type, kind));
     }
     if let Some(id) = &filter.id {
-        query = query.filter(named(id));
+        query = query.filter(event::Column::Id.is_in(named(database, id).await?));
     }
     if let Some(since) = filter.since {
         query = query

@@ -46,7 +46,7 @@ pub(super) async fn sweep_events(
         .bind(after.id)
         .bind(i64::from(limit))
         .bind(dead.0)
-        .fetch_optional(&postgres.shared)
+        .fetch_optional(&postgres.cleaning)
         .await?;
     batch(row.as_ref(), after)
 }
@@ -60,7 +60,7 @@ pub(super) async fn sweep_bodies(
         .bind(after.expires_at)
         .bind(after.id)
         .bind(i64::from(limit))
-        .fetch_optional(&postgres.shared)
+        .fetch_optional(&postgres.cleaning)
         .await?;
     batch(row.as_ref(), after)
 }
@@ -83,7 +83,7 @@ pub(super) async fn sweep_rejections(
     let done = sqlx::query(SWEEP_REJECTIONS)
         .bind(age)
         .bind(i64::from(limit))
-        .execute(&postgres.shared)
+        .execute(&postgres.cleaning)
         .await?;
     Ok(done.rows_affected())
 }

@@ -25,7 +25,7 @@ impl Store {
             match &*database {
                 Database::Postgres(postgres) => Ok(sqlx::query(SWEEP_KEYS_POSTGRES)
                     .bind(i64::from(limit))
-                    .execute(&postgres.shared)
+                    .execute(&postgres.cleaning)
                     .await?
                     .rows_affected()),
                 Database::Sqlite(sqlite) => {

@@ -21,9 +21,10 @@ use crate::store::error::StoreError;
 use crate::store::row::get;
 use crate::store::{NewEvent, Recorded};
 
-/// Rows of one statement, the largest that fits first. Few sizes, so that each is prepared once.
-const ROWS: [usize; SIZES] = [128, 64, 32, 16, 8, 4, 2, 1];
-const SIZES: usize = 8;
+/// Rows of one statement, the largest that fits first. So few sizes that each is prepared once, and so many that
+/// most batches are two statements.
+const ROWS: [usize; SIZES] = [128, 91, 64, 45, 32, 23, 16, 11, 8, 6, 4, 3, 2, 1];
+const SIZES: usize = 14;
 
 static INSERT_EVENTS: LazyLock<[String; SIZES]> = LazyLock::new(|| {
     inserts(

@@ -32,7 +32,7 @@ a AS (DELETE FROM attempt WHERE delivery_id = ANY (ARRAY(SELECT id FROM closed))
 d AS (DELETE FROM delivery USING closed
        WHERE delivery.id = closed.id AND (SELECT count(lock) FROM lanes) IS NOT NULL AND delivery.state NOT IN ('pending', 'leased')),
 b AS (DELETE FROM event_body WHERE event_id = ANY (ARRAY(SELECT id FROM doomed))),
-c AS (DELETE FROM event_conflict USING doomed WHERE event_conflict.event_id = doomed.id),
+c AS (DELETE FROM event_conflict WHERE event_id = ANY (ARRAY(SELECT id FROM doomed))),
 e AS (DELETE FROM event USING doomed WHERE event.id = doomed.id RETURNING event.id)
 SELECT (SELECT count(*) FROM candidate) AS scanned,
        (SELECT count(*) FROM e) AS deleted,

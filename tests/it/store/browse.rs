@@ -1,10 +1,11 @@
 //! Lists and single rows for people.
 
 use entity::State;
-use hookonce::store::{DeliveryFilter, EventFilter, StoreError};
+use hookonce::source::{Source, SourceSettings};
+use hookonce::store::{DeliveryFilter, EventFilter, NewEvent, Store, StoreError};
 
 use crate::both_databases;
-use crate::store::ground::{dead, delivered, event, event_of, fresh};
+use crate::store::ground::{dead, delivered, event, event_of, fresh, name, received, verified};
 
 both_databases!(pages_go_through_every_event_once_newest_first, |db| async move {
     let store = db.store().await;
@@ -74,6 +75,27 @@ both_databases!(an_event_is_found_by_our_id_and_by_the_providers, |db| async mov
     assert!(store.event("nobody").await.unwrap().is_empty());
 });
 
+both_databases!(an_event_of_a_shared_group_is_found_by_another_process, |db| async move {
+    let store = db.store().await;
+    let spec = toml::from_str("verify = \"none\"\nevent = { id = \"header:x-id\" }\n").unwrap();
+    let shared = Source::compile(SourceSettings {
+        dedupe_group: Some(name("both-shops")),
+        ..SourceSettings::new(name("shop"), spec)
+    });
+    let verified = verified(&shared.unwrap(), received(&[("x-id", b"evt_1")], b"{}"));
+    let ours = fresh(&store, NewEvent { verified, ..event("evt_1", b"{}", &[]) }).await;
+    fresh(&store, event("evt_2", b"{}", &[])).await;
+    // One that has never seen these groups.
+    let other = Store::open_beside(&db.settings()).await.unwrap();
+    for (id, events) in [("evt_1", 1), ("evt_2", 1), ("evt_3", 0)] {
+        assert_eq!(other.event(id).await.unwrap().len(), events, "{id}");
+        let filter = EventFilter { id: Some(id.to_owned()), ..Default::default() };
+        assert_eq!(other.events(&filter).await.unwrap().items.len(), events, "{id}");
+    }
+    assert_eq!(other.event("evt_1").await.unwrap()[0].event.id, ours);
+    assert_eq!(db.number("SELECT count(*) FROM dedupe_group").await, 2);
+});
+
 both_databases!(dead_letters_are_the_deliveries_that_are_dead, |db| async move {
     let store = db.store().await;
     delivered(&store, "evt_ok", "a").await;
@@ -98,10 +120,7 @@ both_databases!(the_backlog_and_the_sizes_are_measured, |db| async move {
     let store = db.store().await;
     dead(&store, "evt_1", "a").await;
     fresh(&store, event("evt_2", b"{}", &["a"])).await;
-    let backlog = store
-        .backlog(vec![crate::store::ground::name("a"), crate::store::ground::name("b")])
-        .await
-        .unwrap();
+    let backlog = store.backlog(vec![name("a"), name("b")]).await.unwrap();
     let of_a = backlog.iter().find(|one| one.handler.as_str() == "a").unwrap();
     assert_eq!((of_a.pending, of_a.dead), (1, 1));
     let of_b = backlog.iter().find(|one| one.handler.as_str() == "b").unwrap();

@@ -2,6 +2,7 @@
 
 use hookonce::store::{Migrate, OpenError, Store, migrate};
 
+use crate::store::ground::{event, fresh};
 use crate::support::database::store_settings;
 use crate::support::{Kind, TestDatabase};
 
@@ -20,6 +21,20 @@ async fn there_and_back(db: TestDatabase) {
         assert!(migrate::status(&settings).await.unwrap().iter().any(|step| !step.applied));
     }
 }
+
+crate::both_databases!(events_of_before_are_found_by_their_ids, |db| async move {
+    let store = db.store().await;
+    fresh(&store, event("evt_1", b"{}", &[])).await;
+    store.close().await;
+    // The file is locked until then.
+    drop(store);
+    let settings = db.settings();
+    let steps = migrate::status(&settings).await.unwrap();
+    let at = steps.iter().position(|step| step.name.ends_with("dedupe_group")).unwrap();
+    migrate::down(&settings, (steps.len() - at).try_into().unwrap()).await.unwrap();
+    let store = Store::open(&settings).await.unwrap();
+    assert_eq!(store.event("evt_1").await.unwrap().len(), 1);
+});
 
 #[tokio::test(flavor = "multi_thread")]
 async fn postgres_goes_up_and_down_and_up_again() {

@@ -206,18 +206,26 @@ async fn postgres_reads_only_what_it_needs() {
     plan.assert_uses("event_signed", &["source", "signed_digest"]);
     plan.assert_reads_at_most(8.0);
 
+    // As pg_cron runs them, and as the daemon does.
+    sweeps_read_little(&mut c).await;
+    plan_as_hot(&mut c).await;
+    for plan in sweeps_read_little(&mut c).await {
+        plan.assert_no_full_scan();
+    }
+}
+
+async fn sweeps_read_little(c: &mut PgConnection) -> [Plan; 2] {
     let sweep = include_str!("../../../src/store/sql/sweep_events.postgres.sql");
-    let plan =
-        explain(&mut c, sweep, "'1970-01-01', '00000000-0000-0000-0000-000000000000', 100, 0")
-            .await;
-    plan.assert_uses("event_expiry", &["expires_at"]);
-    plan.assert_reads_at_most(1_000.0);
+    let from = "'1970-01-01', '00000000-0000-0000-0000-000000000000', 100";
+    let events = explain(c, sweep, &format!("{from}, 0")).await;
+    events.assert_uses("event_expiry", &["expires_at"]);
+    events.assert_reads_at_most(1_000.0);
 
     let sweep = include_str!("../../../src/store/sql/sweep_bodies.postgres.sql");
-    let plan =
-        explain(&mut c, sweep, "'1970-01-01', '00000000-0000-0000-0000-000000000000', 100").await;
-    plan.assert_uses("event_body_expiry", &["expires_at"]);
-    plan.assert_reads_at_most(1_000.0);
+    let bodies = explain(c, sweep, from).await;
+    bodies.assert_uses("event_body_expiry", &["expires_at"]);
+    bodies.assert_reads_at_most(1_000.0);
+    [events, bodies]
 }
 
 #[tokio::test(flavor = "multi_thread")]
