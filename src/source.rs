@@ -4,6 +4,7 @@
 //! [`Source::admit`] is the one door from a [`Received`] to a [`Verified`].
 
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
 use entity::Name;
@@ -256,6 +257,12 @@ impl Source {
     #[must_use]
     pub fn name(&self) -> &Name {
         &self.name
+    }
+
+    /// Sources with one group share ids; its own name, when it shares none.
+    #[must_use]
+    pub fn dedupe_group(&self) -> Arc<str> {
+        Arc::clone(&self.reader.group)
     }
 
     /// The preset's slug, when it has one.

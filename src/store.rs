@@ -56,7 +56,7 @@ pub use error::{OpenError, StoreError};
 /// The driver of [`effect::Tx`], in the version that it has here.
 pub use sqlx;
 
-pub use connect::HOT_PLANNING;
+pub use connect::{CLEANUP_PLANNING, HOT_PLANNING};
 pub use recorded::Recorded;
 pub use settle::AttemptRecord;
 

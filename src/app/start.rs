@@ -82,6 +82,11 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
         app.callees.iter().map(|callee| &callee.name),
     );
     probe::once(&shared.store, &shared.readiness, &shared.skew).await;
+    // For the events that a version without this table recorded.
+    let groups = shared.sources.iter().map(|source| source.dedupe_group()).collect();
+    if let Err(error) = shared.store.keep_groups(groups).await {
+        tracing::warn!(error = %error, "the dedupe groups were not kept now");
+    }
     let captures = Arc::new(Captures::new(shared.store.clone(), Arc::clone(&shared.sources)));
     // Before the first request: a source that has its secret must not look as if it waited for one.
     captures.load().await.map_err(RunError::Captured)?;

@@ -10,41 +10,44 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use sqlx::sqlite::SqlitePool;
 use tokio::runtime::Handle;
 
+use super::NewEvent;
 use super::connect::Database;
 
-/// After how many recorded events. An event changes some eleven KiB of pages: its body, its rows, and a page
-/// of the index of keys.
-const EVENTS: u64 = 2_000;
+/// After about how much log, in bytes: a third of what the writer waits for.
+const LOG_MAX: u64 = 20 << 20;
+
+/// What an event changes besides its body: a page of the index of keys, and its rows.
+const EVENT: u64 = 9 << 10;
 
 /// Counts what was recorded, and knows whether somebody is at it.
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Checkpointer {
     pool: SqlitePool,
-    recorded: AtomicU64,
-    busy: AtomicBool,
+    log: Arc<AtomicU64>,
+    busy: Arc<AtomicBool>,
 }
 
 impl Checkpointer {
     pub(super) fn new(pool: SqlitePool) -> Self {
-        Self { pool, recorded: AtomicU64::new(0), busy: AtomicBool::new(false) }
+        Self { pool, log: Arc::default(), busy: Arc::default() }
     }
 
     pub(super) async fn close(&self) {
         self.pool.close().await;
     }
 
-    /// Whether it is time to do it, after so many more events.
-    fn is_due(&self, events: u64) -> bool {
-        let recorded = self.recorded.fetch_add(events, Ordering::Relaxed) + events;
-        if recorded < EVENTS || self.busy.swap(true, Ordering::Relaxed) {
+    /// Whether it is time to do it, after so many more bytes.
+    fn is_due(&self, bytes: u64) -> bool {
+        let log = self.log.fetch_add(bytes, Ordering::Relaxed) + bytes;
+        if log < LOG_MAX || self.busy.swap(true, Ordering::Relaxed) {
             return false;
         }
-        self.recorded.store(0, Ordering::Relaxed);
+        self.log.store(0, Ordering::Relaxed);
         true
     }
 
     /// Waits for nobody: what is still being read stays in the log.
-    async fn run(&self) {
+    async fn run(self) {
         match sqlx::query("PRAGMA wal_checkpoint(PASSIVE)").execute(&self.pool).await {
             Ok(_) | Err(sqlx::Error::PoolClosed) => {}
             // The writer does it at its threshold.
@@ -56,15 +59,11 @@ impl Checkpointer {
     }
 }
 
-/// Tells that so many events were recorded. On PostgreSQL there is nothing to do.
-pub(super) fn recorded(database: &Arc<Database>, events: usize, runtime: &Handle) {
-    let Database::Sqlite(sqlite) = &**database else { return };
-    if sqlite.checkpointer.is_due(events as u64) {
-        let database = Arc::clone(database);
-        runtime.spawn(async move {
-            if let Database::Sqlite(sqlite) = &*database {
-                sqlite.checkpointer.run().await;
-            }
-        });
+/// Tells that these events were recorded. On PostgreSQL there is nothing to do.
+pub(super) fn recorded(database: &Database, batch: &[&NewEvent], runtime: &Handle) {
+    let Database::Sqlite(sqlite) = database else { return };
+    let bytes = |event: &&NewEvent| EVENT + event.verified.body().len() as u64;
+    if sqlite.checkpointer.is_due(batch.iter().map(bytes).sum()) {
+        runtime.spawn(sqlite.checkpointer.clone().run());
     }
 }

@@ -63,8 +63,15 @@ pub const HOT_PLANNING: [(&str, &str); 4] = [
     ("jit", "off"),
 ];
 
-/// Left alone, the planner makes a plan of its own for each batch of a cleanup, which costs half of a small one.
-const PLANNED_ONCE: [(&str, &str); 1] = [("plan_cache_mode", "force_generic_plan")];
+/// As [`HOT_PLANNING`], for cleanup. Left alone, the planner makes a plan of its own for each batch, which costs half
+/// of a small one. Public for the plan tests.
+pub const CLEANUP_PLANNING: [(&str, &str); 5] = [
+    ("plan_cache_mode", "force_generic_plan"),
+    ("enable_seqscan", "off"),
+    ("enable_mergejoin", "off"),
+    ("enable_hashjoin", "off"),
+    ("jit", "off"),
+];
 
 /// The open database.
 #[derive(Debug)]
@@ -82,7 +89,7 @@ pub(super) struct Postgres {
     /// Autocommit statements of batches of idempotency keys only; asked whether it still serves only
     /// after a rest.
     keys: PgPool,
-    /// Autocommit statements of cleanup only; asked before each use.
+    /// Autocommit statements of cleanup only; as guarded as `shared`, because some of them are given up.
     pub(super) cleaning: PgPool,
     /// How long to wait for an answer on the hot paths.
     hot_patience: Duration,
@@ -298,8 +305,7 @@ async fn open_postgres(
     let keys = pool::writing(2)
         .connect_lazy_with(hot_options.clone().options([("lock_timeout", KEYS_LOCK_TIMEOUT_MS)]));
     let working = pool::asked(2).connect_lazy_with(hot_options);
-    let cleaning = pool::asked(1)
-        .connect_lazy_with(options.clone().options(HOT_PLANNING).options(PLANNED_ONCE));
+    let cleaning = pool::guarded(1).connect_lazy_with(options.clone().options(CLEANUP_PLANNING));
     let effects = pool::effects(EFFECT_POOL).connect_lazy_with(options.clone());
     let shared = pool::guarded(settings.connections.max(2)).connect_lazy_with(options);
     let orm = SqlxPostgresConnector::from_sqlx_postgres_pool(shared.clone());

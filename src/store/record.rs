@@ -71,11 +71,9 @@ impl Store {
         let done = self
             .detached_long(|database| async move {
                 let batch: Vec<&NewEvent> = batch.iter().collect();
-                if let Err(error) = groups.keep(&database, &batch).await {
-                    return Ok(share(error, batch.len()));
-                }
+                groups.keep(&database, &batch).await;
                 let answers = record(&database, &batch, &sizes).await;
-                checkpoint::recorded(&database, batch.len(), &runtime);
+                checkpoint::recorded(&database, &batch, &runtime);
                 Ok(answers)
             })
             .await;

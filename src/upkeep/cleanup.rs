@@ -133,9 +133,10 @@ impl Cleanup<'_> {
         let Some(id) = self.store.begin_run(CHORE, self.worker, LEASE, slot).await? else {
             return Ok(Cleaned::NotOurs);
         };
-        let pace = match slot {
-            Some(_) => Pace::gentle(self.settings),
-            None => Pace::full(self.settings),
+        let pace = if slot.is_some() && !self.is_behind().await? {
+            Pace::gentle(self.settings)
+        } else {
+            Pace::full(self.settings)
         };
         let mut run = Run { id, begun, renewed: begun, pace };
         let mut swept = Swept::default();
@@ -164,6 +165,16 @@ impl Cleanup<'_> {
             swept.idempotency_keys
         );
         Ok(Cleaned::Ran { swept, more })
+    }
+
+    /// Whether the run before this one had too little time, gentle and not.
+    async fn is_behind(&self) -> Result<bool, StoreError> {
+        let runs = self.store.runs(CHORE, 2).await?;
+        Ok(runs.iter().any(|run| {
+            let took = run.finished_at.and_then(|end| (end - run.started_at).to_std().ok());
+            // One that was told to stop is partial too.
+            run.outcome == "partial" && took.is_some_and(|took| took >= self.settings.max_run)
+        }))
     }
 
     /// Deletes until done (false) or out of time (true).
@@ -275,11 +286,12 @@ impl Cleanup<'_> {
         swept: Swept,
         stop: &CancellationToken,
     ) -> Result<bool, StoreError> {
-        if run.begun.elapsed() >= self.settings.max_run {
+        let left = self.settings.max_run.saturating_sub(run.begun.elapsed());
+        if left.is_zero() {
             return Ok(true);
         }
         tokio::select! {
-            () = tokio::time::sleep(rest) => {}
+            () = tokio::time::sleep(rest.min(left)) => {}
             () = stop.cancelled() => return Ok(true),
         }
         let now = Instant::now();

@@ -13,6 +13,9 @@ const STATEMENT: Duration = Duration::from_millis(3);
 /// How many times as long the pause behind it is.
 const REST: u32 = 12;
 
+/// But no longer than this, however long one statement took: a run's claim and its time go on.
+const REST_MAX: Duration = Duration::from_secs(1);
+
 /// Rows of the first gentle statement.
 const ROWS_FIRST: u32 = 64;
 
@@ -62,7 +65,8 @@ impl Pace {
         )]
         let fitting = fitting as u32;
         self.rows = fitting.max(ROWS_MIN).min(self.batch);
-        (took * REST).max(self.pause.mul_f64(f64::from(rows) / f64::from(self.batch)))
+        let share = f64::from(rows.min(self.batch)) / f64::from(self.batch);
+        took.saturating_mul(REST).min(REST_MAX).max(self.pause.mul_f64(share))
     }
 }
 
@@ -108,6 +112,13 @@ mod tests {
             pace.rest(MS, pace.rows(MS), Duration::from_micros(1));
         }
         assert_eq!(pace.rows(MS), 1000);
+    }
+
+    #[test]
+    fn one_slow_statement_stops_no_run() {
+        let mut pace = Pace::gentle(&settings());
+        assert_eq!(pace.rest(MS, 32, Duration::from_secs(30)), REST_MAX);
+        assert_eq!(pace.rest(MS, 32, Duration::MAX), REST_MAX);
     }
 
     #[test]

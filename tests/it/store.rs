@@ -4,6 +4,7 @@ mod birth;
 mod browse;
 mod claim;
 mod cleanup;
+mod gentle;
 pub mod ground;
 mod held;
 mod lane;

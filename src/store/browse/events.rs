@@ -14,6 +14,9 @@ use crate::store::connect::Database;
 use crate::store::error::StoreError;
 use crate::store::group::named;
 
+/// Events shown for one provider's id: sources that don't share a dedupe group may share ids.
+const SAME_ID_MAX: u64 = 20;
+
 impl Store {
     /// A page of events, newest first, with their deliveries.
     pub async fn events(&self, filter: &EventFilter) -> Result<Page<EventRow>, StoreError> {
@@ -29,6 +32,7 @@ impl Store {
             let models = event::Entity::find()
                 .filter(event::Column::Id.is_in(named(&database, &id).await?))
                 .order_by_desc(event::Column::Id)
+                .limit(SAME_ID_MAX)
                 .all(database.orm())
                 .await?;
             let mut details = Vec::with_capacity(models.len());

@@ -208,7 +208,10 @@ async fn postgres_reads_only_what_it_needs() {
 
     // As pg_cron runs them, and as the daemon does.
     sweeps_read_little(&mut c).await;
-    plan_as_hot(&mut c).await;
+    sqlx::raw_sql("RESET ALL").execute(&mut c).await.unwrap();
+    plan_with(&mut c, &hookonce::store::CLEANUP_PLANNING).await;
+    let mode: String = sqlx::query_scalar("SHOW plan_cache_mode").fetch_one(&mut c).await.unwrap();
+    assert_eq!(mode, "force_generic_plan");
     for plan in sweeps_read_little(&mut c).await {
         plan.assert_no_full_scan();
     }
@@ -331,10 +334,13 @@ async fn hot_plans_read_little(c: &mut PgConnection) {
 
 /// A session that plans as those of the hot paths do.
 pub(super) async fn plan_as_hot(c: &mut PgConnection) {
-    let mut session = "SET plan_cache_mode = force_generic_plan;".to_owned();
-    for (setting, value) in hookonce::store::HOT_PLANNING {
-        session += &format!("SET {setting} = {value};");
-    }
+    sqlx::raw_sql("SET plan_cache_mode = force_generic_plan").execute(&mut *c).await.unwrap();
+    plan_with(c, &hookonce::store::HOT_PLANNING).await;
+}
+
+async fn plan_with(c: &mut PgConnection, settings: &[(&str, &str)]) {
+    let set = |(setting, value): &(&str, &str)| format!("SET {setting} = {value};");
+    let session: String = settings.iter().map(set).collect();
     sqlx::raw_sql(AssertSqlSafe(session)).execute(c).await.unwrap();
 }
 
