@@ -11,7 +11,7 @@ import load
 from contestants import daemon
 from processes import Failed, clean_environment, say, wait_until
 from report import Verdict, median
-from targets import folder_of, note, short
+from targets import folder_of, note, short, still
 
 DATABASE = "bench"
 RATE = 1000
@@ -97,6 +97,7 @@ def one_way(bench, title, how, days, share):
 
         with a_daemon(bench, folder, url, days=days, more=never(bench)) as (_, port, _):
             warm(port)
+            still(bench)
             calm = [at_rate(port) for _ in range(3)]
         size, _, wal = state(bench)
         waits, began, ended = Waits(bench), time.monotonic(), []

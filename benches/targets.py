@@ -57,14 +57,23 @@ def note(*parts):
     return "; ".join(part for part in parts if part)
 
 
+def still(bench):
+    """What came before is on its disk: while the kernel writes it, every flush waits for it, whoever asks."""
+    bench.postgres.ask("postgres", "CHECKPOINT")
+    os.sync()
+    time.sleep(2)
+
+
 def open_loop(bench):
     """T4: latency at a fixed rate, measured from when each request was due."""
     naive, own = [], []
     rounds = min(3, bench.rounds)
     for _ in range(rounds):
+        still(bench)
         with by_key("naive").running(bench) as running:
             send(bench, running, seconds=1, rate=1000)
             naive.append(send(bench, running, seconds=bench.seconds, rate=1000))
+        still(bench)
         with by_key("hookonce").running(bench) as running:
             send(bench, running, seconds=1, rate=1000)
             own.append(send(bench, running, seconds=bench.seconds, rate=1000))
