@@ -63,15 +63,9 @@ pub const HOT_PLANNING: [(&str, &str); 4] = [
     ("jit", "off"),
 ];
 
-/// As [`HOT_PLANNING`], for cleanup. Left alone, the planner makes a plan of its own for each batch, which costs half
-/// of a small one. Public for the plan tests.
-pub const CLEANUP_PLANNING: [(&str, &str); 5] = [
-    ("plan_cache_mode", "force_generic_plan"),
-    ("enable_seqscan", "off"),
-    ("enable_mergejoin", "off"),
-    ("enable_hashjoin", "off"),
-    ("jit", "off"),
-];
+/// What cleanup's session has besides [`HOT_PLANNING`]: left alone, the planner makes a plan of its own for each batch,
+/// which costs half of a small one. Public for the plan tests.
+pub const CLEANUP_PLANNING: [(&str, &str); 1] = [("plan_cache_mode", "force_generic_plan")];
 
 /// The open database.
 #[derive(Debug)]
@@ -305,7 +299,8 @@ async fn open_postgres(
     let keys = pool::writing(2)
         .connect_lazy_with(hot_options.clone().options([("lock_timeout", KEYS_LOCK_TIMEOUT_MS)]));
     let working = pool::asked(2).connect_lazy_with(hot_options);
-    let cleaning = pool::guarded(1).connect_lazy_with(options.clone().options(CLEANUP_PLANNING));
+    let cleaning = pool::guarded(1)
+        .connect_lazy_with(options.clone().options(HOT_PLANNING).options(CLEANUP_PLANNING));
     let effects = pool::effects(EFFECT_POOL).connect_lazy_with(options.clone());
     let shared = pool::guarded(settings.connections.max(2)).connect_lazy_with(options);
     let orm = SqlxPostgresConnector::from_sqlx_postgres_pool(shared.clone());

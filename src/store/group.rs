@@ -63,11 +63,20 @@ impl KnownGroups {
     }
 
     async fn keep_names<'a>(&self, database: &Database, names: impl Iterator<Item = &'a Arc<str>>) {
-        for name in self.unknown(names, Instant::now()) {
-            if let Err(error) = insert(database, &name).await {
+        let names = self.unknown(names, Instant::now());
+        for name in &names {
+            if let Err(error) = insert(database, name).await {
                 tracing::warn!(dedupe.group = %name, error = %error, "the dedupe group {name} was not kept: for now its events may not be found by their ids");
+                // Intake doesn't wait for each of them while the database is away.
+                if error.is_transient() {
+                    break;
+                }
             }
-            self.0.write().unwrap_or_else(PoisonError::into_inner).add(name, Instant::now());
+        }
+        if !names.is_empty() {
+            let mut known = self.0.write().unwrap_or_else(PoisonError::into_inner);
+            let now = Instant::now();
+            names.into_iter().for_each(|name| known.add(name, now));
         }
     }
 

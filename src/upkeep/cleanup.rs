@@ -130,13 +130,14 @@ impl Cleanup<'_> {
         stop: &CancellationToken,
     ) -> Result<Cleaned, StoreError> {
         let begun = Instant::now();
-        let Some(id) = self.store.begin_run(CHORE, self.worker, LEASE, slot).await? else {
-            return Ok(Cleaned::NotOurs);
-        };
+        // Before the claim: what fails behind it must be noted in the run.
         let pace = if slot.is_some() && !self.is_behind().await? {
             Pace::gentle(self.settings)
         } else {
             Pace::full(self.settings)
+        };
+        let Some(id) = self.store.begin_run(CHORE, self.worker, LEASE, slot).await? else {
+            return Ok(Cleaned::NotOurs);
         };
         let mut run = Run { id, begun, renewed: begun, pace };
         let mut swept = Swept::default();
@@ -167,10 +168,10 @@ impl Cleanup<'_> {
         Ok(Cleaned::Ran { swept, more })
     }
 
-    /// Whether the run before this one had too little time, gentle and not.
+    /// Whether the last run had too little time, gentle and not.
     async fn is_behind(&self) -> Result<bool, StoreError> {
-        let runs = self.store.runs(CHORE, 2).await?;
-        Ok(runs.iter().any(|run| {
+        let runs = self.store.runs(CHORE, 1).await?;
+        Ok(runs.first().is_some_and(|run| {
             let took = run.finished_at.and_then(|end| (end - run.started_at).to_std().ok());
             // One that was told to stop is partial too.
             run.outcome == "partial" && took.is_some_and(|took| took >= self.settings.max_run)

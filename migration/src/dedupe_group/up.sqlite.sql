@@ -1,6 +1,6 @@
 CREATE TABLE dedupe_group (
     name TEXT NOT NULL CONSTRAINT dedupe_group_pkey PRIMARY KEY
 ) STRICT;
--- The older events of a group that has a name of its own are found once the group gets its next event.
+-- The groups that have a name of their own come when a daemon starts with them in its config.
 INSERT INTO dedupe_group (name) SELECT DISTINCT source FROM event;
 DROP INDEX event_provider_id;

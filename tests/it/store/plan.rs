@@ -209,6 +209,7 @@ async fn postgres_reads_only_what_it_needs() {
     // As pg_cron runs them, and as the daemon does.
     sweeps_read_little(&mut c).await;
     sqlx::raw_sql("RESET ALL").execute(&mut c).await.unwrap();
+    plan_with(&mut c, &hookonce::store::HOT_PLANNING).await;
     plan_with(&mut c, &hookonce::store::CLEANUP_PLANNING).await;
     let mode: String = sqlx::query_scalar("SHOW plan_cache_mode").fetch_one(&mut c).await.unwrap();
     assert_eq!(mode, "force_generic_plan");
