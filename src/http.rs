@@ -20,6 +20,7 @@ use std::time::Duration;
 use actix_web::web;
 use ipnet::IpNet;
 
+use crate::intake::Desk;
 use crate::secret::Secret;
 
 #[cfg(test)]
@@ -87,9 +88,13 @@ pub fn serve_public(settings: &ServerSettings, parts: PublicParts) -> io::Result
     let grace = settings.body_timeout + settings.ack_deadline + Duration::from_secs(1);
     let grace = grace.max(longest.min(settings.grace));
     listen::bind(settings.listen, listen::cores(), grace, move |config| {
+        // One a worker: this is called in each worker's thread.
+        let (desk, hand_out) = Desk::open();
+        actix_web::rt::spawn(hand_out);
         config
             .app_data(readiness.clone())
             .app_data(state.clone())
+            .app_data(web::Data::new(desk))
             .configure(probe::routes)
             .default_service(web::to(ingest::receive));
     })

@@ -16,11 +16,13 @@ use crate::verify::Verified;
 mod batch;
 mod births;
 mod captures;
+mod desk;
 pub mod readmit;
 mod rejections;
 
 pub use births::{Birth, Births};
 pub use captures::{Captures, Capturing, POLL};
+pub use desk::Desk;
 pub use rejections::RejectionKeeper;
 
 /// How much may wait for the database.
@@ -49,11 +51,13 @@ pub struct Recorder {
 #[derive(Debug)]
 struct Waiting {
     submitted: Submitted,
+    /// Where its answer goes.
+    desk: Desk,
     /// Given back when it leaves the queue's memory.
     _bytes: OwnedSemaphorePermit,
 }
 
-/// What was submitted, and where its answer goes.
+/// What was submitted, and who waits for the answer.
 #[derive(Debug)]
 #[expect(clippy::large_enum_variant, reason = "nearly all are one: a box for each would cost more")]
 enum Submitted {
@@ -117,14 +121,14 @@ impl Recorder {
         recorder
     }
 
-    /// Records an event and returns when it is durable.
+    /// Records an event and returns when it is durable. `desk` is that of the thread that waits.
     ///
     /// Waits at most the ack deadline. Cancel-safe: dropping the future does not stop the recording.
-    pub async fn submit(&self, verified: Verified) -> Result<Recorded, SubmitError> {
+    pub async fn submit(&self, verified: Verified, desk: &Desk) -> Result<Recorded, SubmitError> {
         let bytes = verified.body().len();
         let event = new_event(verified, &self.routes, self.retention);
         let (answer, answered) = oneshot::channel();
-        self.enqueue(Submitted::One(event, answer), bytes)?;
+        self.enqueue(Submitted::One(event, answer), desk, bytes)?;
         self.answer(answered).await
     }
 
@@ -133,10 +137,14 @@ impl Recorder {
     ///
     /// As [`Recorder::submit`] else. Larger than the whole budget of bytes, they wait until nothing
     /// else does.
-    pub async fn submit_all(&self, verified: Vec<Verified>) -> Result<Vec<Recorded>, SubmitError> {
+    pub async fn submit_all(
+        &self,
+        verified: Vec<Verified>,
+        desk: &Desk,
+    ) -> Result<Vec<Recorded>, SubmitError> {
         // Most batches have one event, and the usual way is the shortest.
         let verified = match <[Verified; 1]>::try_from(verified) {
-            Ok([one]) => return self.submit(one).await.map(|recorded| vec![recorded]),
+            Ok([one]) => return self.submit(one, desk).await.map(|recorded| vec![recorded]),
             Err(several) => several,
         };
         let size = |one: &Verified| one.body().len() + one.received().headers.as_bytes().len();
@@ -144,17 +152,17 @@ impl Recorder {
         let event = |one| new_event(one, &self.routes, self.retention);
         let events = verified.into_iter().map(event).collect();
         let (answer, answered) = oneshot::channel();
-        self.enqueue(Submitted::Many(events, answer), bytes.min(self.budget))?;
+        self.enqueue(Submitted::Many(events, answer), desk, bytes.min(self.budget))?;
         self.answer(answered).await
     }
 
-    fn enqueue(&self, submitted: Submitted, bytes: usize) -> Result<(), SubmitError> {
+    fn enqueue(&self, submitted: Submitted, desk: &Desk, bytes: usize) -> Result<(), SubmitError> {
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let bytes = Arc::clone(&self.bytes)
             .try_acquire_many_owned(bytes)
             .map_err(|_| SubmitError::Overloaded)?;
         self.queue
-            .try_send(Waiting { submitted, _bytes: bytes })
+            .try_send(Waiting { submitted, desk: desk.clone(), _bytes: bytes })
             .map_err(|_| SubmitError::Overloaded)
     }
 

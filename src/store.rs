@@ -27,6 +27,7 @@ pub mod error;
 mod fate;
 pub mod gauge;
 mod group;
+mod hot;
 pub mod idempotency;
 mod lock;
 pub mod migrate;

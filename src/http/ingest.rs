@@ -7,8 +7,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use actix_web::http::header::CONTENT_TYPE;
-use actix_web::{HttpRequest, HttpResponse, web};
+use actix_web::{HttpRequest, HttpResponse, http::header::CONTENT_TYPE, web};
 use bytes::Bytes;
 use chrono::{TimeDelta, Utc};
 use futures::FutureExt;
@@ -22,6 +21,7 @@ use super::problem::Problem;
 use super::public::PublicState;
 use super::reply;
 use crate::handler::answers::Told;
+use crate::intake::Desk;
 use crate::metric;
 use crate::received::Received;
 use crate::source::{Admitted, Answer, Refused, Source};
@@ -69,6 +69,7 @@ enum Ending {
 /// What is known of a request on its way; for the log and the answer.
 struct Visit<'a> {
     state: &'a PublicState,
+    desk: &'a Desk,
     source: &'a Arc<Source>,
     request: &'a HttpRequest,
     payload: web::Payload,
@@ -85,6 +86,7 @@ pub(super) async fn receive(
     request: HttpRequest,
     payload: web::Payload,
     state: web::Data<PublicState>,
+    desk: web::Data<Desk>,
 ) -> HttpResponse {
     let started = Instant::now();
     if body::head_bytes(&request) > body::HEAD_BYTES_MAX {
@@ -99,6 +101,7 @@ pub(super) async fn receive(
     };
     let mut visit = Visit {
         state: &state,
+        desk: &desk,
         source,
         request: &request,
         payload,

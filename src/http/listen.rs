@@ -7,10 +7,8 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
-use actix_web::body::MessageBody;
-use actix_web::dev::{Server, ServerHandle, ServiceRequest, ServiceResponse};
+use actix_web::dev::{Server, ServerHandle, Service, ServiceResponse};
 use actix_web::http::ConnectionType;
-use actix_web::middleware::{Next, from_fn};
 use actix_web::{App, Error, HttpServer, web};
 
 /// For a connection's first head to arrive whole, or its first byte when it stays idle.
@@ -101,10 +99,11 @@ where
     let app = move || {
         let open = Arc::clone(&open);
         App::new()
-            .wrap(from_fn(move |request, next| {
+            // Not `from_fn`, which allocates for the service and for its future.
+            .wrap_fn(move |request, routes| {
                 let crowded = open.load(Ordering::Relaxed) > kept_max;
-                close_when(crowded, request, next)
-            }))
+                close_when(crowded, routes.call(request))
+            })
             .configure(routes.clone())
     };
     let server = HttpServer::new(app)
@@ -142,12 +141,11 @@ impl Drop for Open {
     }
 }
 
-async fn close_when<B: MessageBody + 'static>(
+async fn close_when<B>(
     crowded: bool,
-    request: ServiceRequest,
-    next: Next<B>,
+    answered: impl Future<Output = Result<ServiceResponse<B>, Error>>,
 ) -> Result<ServiceResponse<B>, Error> {
-    let mut response = next.call(request).await?;
+    let mut response = answered.await?;
     if crowded {
         response.response_mut().head_mut().set_connection_type(ConnectionType::Close);
     }

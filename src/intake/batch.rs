@@ -7,6 +7,7 @@ use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::births::Cradle;
+use super::desk::{Desk, Letter, Post};
 use super::{RecorderParts, Submitted, Waiting};
 use crate::store::record::BATCH_EVENTS_MAX;
 use crate::store::{NewEvent, Recorded, StoreError};
@@ -84,6 +85,7 @@ impl Submitted {
 /// Who waits for events of a batch, and what begins when they are durable.
 struct Waiter {
     answer: Answer,
+    desk: Desk,
     /// Whether a delivery of them is born pending.
     waits: bool,
     _bytes: OwnedSemaphorePermit,
@@ -100,17 +102,18 @@ async fn commit(batch: Vec<Waiting>, parts: &RecorderParts) {
     let mut waiters = Vec::with_capacity(batch.len());
     let waits = |event: &NewEvent| event.deliveries.iter().any(|delivery| delivery.lease.is_none());
     let lease = |event: &mut NewEvent| parts.births.as_ref().and_then(|births| births.lease(event));
-    for Waiting { submitted, _bytes } in batch {
+    for Waiting { submitted, desk, _bytes } in batch {
         match submitted {
             Submitted::One(mut event, answer) => {
                 let answer = Answer::One(answer, lease(&mut event));
-                waiters.push(Waiter { answer, waits: waits(&event), _bytes });
+                waiters.push(Waiter { answer, desk, waits: waits(&event), _bytes });
                 sizes.push(1);
                 events.push(event);
             }
             Submitted::Many(mut many, answer) => {
                 let answer = Answer::Many(answer, many.iter_mut().map(lease).collect());
-                waiters.push(Waiter { answer, waits: many.iter().any(waits), _bytes });
+                let waits = many.iter().any(waits);
+                waiters.push(Waiter { answer, desk, waits, _bytes });
                 sizes.push(many.len());
                 events.extend(many);
             }
@@ -122,15 +125,17 @@ async fn commit(batch: Vec<Waiting>, parts: &RecorderParts) {
     parts.metrics.commit(begun.elapsed(), rows);
 
     let mut some_wait = false;
-    for Waiter { answer, waits, _bytes } in waiters {
+    let mut post = Post::default();
+    let mut begins: Vec<(Cradle, Recorded)> = Vec::new();
+    for Waiter { answer, desk, waits, _bytes } in waiters {
         let fresh = match answer {
             Answer::One(to, cradle) => {
                 // There is an answer for each event. Without one nobody is told that it is durable.
                 let Some(recorded) = recorded.next() else { break };
                 let fresh = matches!(recorded, Ok(Recorded::Fresh { .. }));
-                let begins = cradle.zip(recorded.as_ref().ok().copied());
-                tell(parts, to, recorded);
-                begin(parts, begins);
+                begins.extend(cradle.zip(recorded.as_ref().ok().copied()));
+                note(parts, &recorded);
+                post.add(desk, Letter::One(to, recorded));
                 fresh
             }
             Answer::Many(to, cradles) => {
@@ -141,30 +146,26 @@ async fn commit(batch: Vec<Waiting>, parts: &RecorderParts) {
                 let all: Result<Vec<Recorded>, StoreError> = each.into_iter().collect();
                 let known = all.as_deref().unwrap_or_default();
                 let fresh = known.iter().any(|one| matches!(one, Recorded::Fresh { .. }));
-                let begins: Vec<_> = cradles
-                    .into_iter()
-                    .zip(known)
-                    .filter_map(|(cradle, recorded)| Some((cradle?, *recorded)))
-                    .collect();
-                tell(parts, to, all);
-                begin(parts, begins);
+                let born = cradles.into_iter().zip(known);
+                begins.extend(born.filter_map(|(cradle, recorded)| Some((cradle?, *recorded))));
+                note(parts, &all);
+                post.add(desk, Letter::Many(to, all));
                 fresh
             }
         };
         some_wait |= fresh && waits;
     }
+    // The senders first: their deadline is shorter than any handler's.
+    post.send();
+    begin(parts, begins);
     if some_wait {
         parts.wake.notify_one();
     }
 }
 
-/// Logs what went wrong, and answers.
-fn tell<T>(
-    parts: &RecorderParts,
-    to: oneshot::Sender<Result<T, StoreError>>,
-    recorded: Result<T, StoreError>,
-) {
-    match &recorded {
+/// Logs what went wrong.
+fn note<T>(parts: &RecorderParts, recorded: &Result<T, StoreError>) {
+    match recorded {
         Ok(_) => {}
         Err(StoreError::Invariant(what)) => {
             parts.metrics.invariant_violated();
@@ -181,9 +182,6 @@ fn tell<T>(
         ) => {
             tracing::error!(error = %error, cause = ?std::error::Error::source(error), "the database refused an event");
         }
-    }
-    if to.send(recorded).is_err() {
-        tracing::debug!("the sender had left before its event was recorded");
     }
 }
 

@@ -11,15 +11,14 @@ use std::str::FromStr;
 use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector, SqlxSqliteConnector};
-use sqlx::pool::PoolConnection;
 use sqlx::postgres::{PgConnectOptions, PgPool};
 use sqlx::sqlite::{SqliteConnectOptions, SqliteJournalMode, SqlitePool, SqliteSynchronous};
-use sqlx::{ConnectOptions, Connection, PgConnection};
-use tokio::time::error::Elapsed;
+use sqlx::{ConnectOptions, Connection};
 
 use super::checkpoint::Checkpointer;
 use super::effect::EFFECT_POOL;
-use super::error::{OpenError, StoreError, read_only};
+use super::error::{OpenError, StoreError};
+use super::hot::{Hot, HotPool};
 use super::lock::FileLock;
 use super::pool::{self, ACQUIRE_TIMEOUT};
 use super::{StoreSettings, safety};
@@ -70,23 +69,20 @@ pub const CLEANUP_PLANNING: [(&str, &str); 1] = [("plan_cache_mode", "force_gene
 /// The open database.
 #[derive(Debug)]
 pub(super) enum Database {
-    Postgres(Postgres),
+    Postgres(Box<Postgres>),
     Sqlite(Sqlite),
 }
 
 #[derive(Debug)]
 pub(super) struct Postgres {
-    /// Autocommit statements of recording only; asked whether it still serves only after a rest.
-    recording: PgPool,
-    /// Autocommit statements of claiming and settling only; asked before each use.
-    working: PgPool,
-    /// Autocommit statements of batches of idempotency keys only; asked whether it still serves only
-    /// after a rest.
-    keys: PgPool,
+    /// Autocommit statements of recording only.
+    recording: HotPool,
+    /// Autocommit statements of claiming and settling only.
+    working: HotPool,
+    /// Autocommit statements of batches of idempotency keys only.
+    keys: HotPool,
     /// Autocommit statements of cleanup only; as guarded as `shared`, because some of them are given up.
     pub(super) cleaning: PgPool,
-    /// How long to wait for an answer on the hot paths.
-    hot_patience: Duration,
     /// Workers, upkeep, admin.
     pub(super) shared: PgPool,
     /// Transactions of effects only: see `effect.rs`. As guarded as `shared`, lazily connected, and outside of
@@ -169,57 +165,20 @@ fn sqlite_options(options: SqliteConnectOptions) -> SqliteConnectOptions {
         .disable_statement_logging()
 }
 
-/// A connection of the hot paths, for one call of autocommit statements.
-pub(super) struct Hot {
-    connection: PoolConnection<sqlx::Postgres>,
-    patience: Duration,
-}
-
 impl Postgres {
     /// A connection for recording.
-    pub(super) async fn recording(&self) -> Result<Hot, StoreError> {
-        Ok(Hot { connection: self.recording.acquire().await?, patience: self.hot_patience })
+    pub(super) async fn recording(&self) -> Result<Hot<'_>, StoreError> {
+        self.recording.take().await
     }
 
     /// A connection for claiming or settling.
-    pub(super) async fn working(&self) -> Result<Hot, StoreError> {
-        Ok(Hot { connection: self.working.acquire().await?, patience: self.hot_patience })
+    pub(super) async fn working(&self) -> Result<Hot<'_>, StoreError> {
+        self.working.take().await
     }
 
     /// A connection for a batch of idempotency keys.
-    pub(super) async fn keys(&self) -> Result<Hot, StoreError> {
-        Ok(Hot { connection: self.keys.acquire().await?, patience: self.hot_patience })
-    }
-}
-
-impl Hot {
-    /// How long to wait for the answer.
-    pub(super) fn patience(&self) -> Duration {
-        self.patience
-    }
-
-    pub(super) fn connection(&mut self) -> &mut PgConnection {
-        &mut self.connection
-    }
-
-    /// Hands the connection back, unless it was silent for too long or turned out to lead to a demoted
-    /// primary: such a one must not serve again.
-    pub(super) fn finish<T>(
-        mut self,
-        answer: Result<Result<T, StoreError>, Elapsed>,
-    ) -> Result<T, StoreError> {
-        let Ok(result) = answer else {
-            // Dropped, not handed back: nobody may use a connection with a statement under way, and
-            // the one task that works here must not wait for a machine that has died.
-            drop(self.connection.detach());
-            return Err(StoreError::Transient(no_answer()));
-        };
-        if let Err(StoreError::Transient(error)) = &result
-            && read_only(error)
-        {
-            self.connection.close_on_drop();
-        }
-        result
+    pub(super) async fn keys(&self) -> Result<Hot<'_>, StoreError> {
+        self.keys.take().await
     }
 }
 
@@ -230,7 +189,7 @@ impl Database {
     pub(super) async fn open(settings: &StoreSettings, exclusive: bool) -> Result<Self, OpenError> {
         match target(settings)? {
             Target::Postgres(options) => {
-                open_postgres(*options, settings).await.map(Self::Postgres)
+                open_postgres(*options, settings).await.map(Box::new).map(Self::Postgres)
             }
             Target::Sqlite(options) => {
                 open_sqlite(*options, settings, exclusive).await.map(Self::Sqlite)
@@ -293,30 +252,20 @@ async fn open_postgres(
         .clone()
         .options([("statement_timeout", hot_statement.as_millis().to_string().as_str())])
         .options(HOT_PLANNING);
-    let recording = pool::writing(3).connect_lazy_with(hot_options.clone());
+    let hot_patience = hot_statement + ANSWER_MARGIN;
+    let hot = |connections, options| HotPool::new(connections, options, hot_patience);
+    let recording = hot(3, hot_options.clone());
     // Both statements of its batches write, also the one that finds rows: a stale row of a demoted primary
     // is never read. One connection claims while the other one settles.
-    let keys = pool::writing(2)
-        .connect_lazy_with(hot_options.clone().options([("lock_timeout", KEYS_LOCK_TIMEOUT_MS)]));
-    let working = pool::asked(2).connect_lazy_with(hot_options);
+    let keys = hot(2, hot_options.clone().options([("lock_timeout", KEYS_LOCK_TIMEOUT_MS)]));
+    let working = hot(2, hot_options);
     let cleaning = pool::guarded(1)
         .connect_lazy_with(options.clone().options(HOT_PLANNING).options(CLEANUP_PLANNING));
     let effects = pool::effects(EFFECT_POOL).connect_lazy_with(options.clone());
     let shared = pool::guarded(settings.connections.max(2)).connect_lazy_with(options);
     let orm = SqlxPostgresConnector::from_sqlx_postgres_pool(shared.clone());
-    let hot_patience = hot_statement + ANSWER_MARGIN;
     let patience = ACQUIRE_TIMEOUT + 2 * settings.statement_timeout + ANSWER_MARGIN;
-    Ok(Postgres {
-        recording,
-        working,
-        keys,
-        cleaning,
-        hot_patience,
-        shared,
-        effects,
-        patience,
-        orm,
-    })
+    Ok(Postgres { recording, working, keys, cleaning, shared, effects, patience, orm })
 }
 
 /// The server is silent, and so is the network.

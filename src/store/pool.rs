@@ -1,4 +1,5 @@
-//! Pools that nobody tidies in the background, and what their connections are asked before each use.
+//! Pools that nobody tidies in the background, and what their connections are asked before each use. Those of the hot
+//! paths are asked when they come from their pool, and else by `hot`.
 //!
 //! sqlx 0.9.0 counts the idle connections of a pool after it gave them free, so for a moment the count is
 //! below zero, which is 2^64 - 1. Its housekeeping, which every pool with a lifetime or an idle time-out
@@ -15,10 +16,6 @@ use super::connect::no_answer;
 
 /// For a free connection, or for the server to accept a new one.
 pub(super) const ACQUIRE_TIMEOUT: Duration = Duration::from_secs(5);
-
-/// A connection that rested longer than this is asked whether its server may still write: after a
-/// failover a pool stays pinned to the demoted primary, and a ping passes there.
-const IDLE_BEFORE_CHECK: Duration = Duration::from_secs(1);
 
 /// A connection that doesn't answer its check within this stands on a server that is gone without a
 /// word (its machine or the network died): TCP alone would wait for a quarter of an hour.
@@ -54,23 +51,8 @@ pub(super) fn sqlite_pool(connections: u32) -> SqlitePoolOptions {
         })
 }
 
-/// A pool for single statements that write, or might. A server that is demoted refuses each of them as a whole, and
-/// the refusal closes the connection: it is asked whether it still serves only after a rest.
-pub(super) fn writing(connections: u32) -> PgPoolOptions {
-    postgres_pool(connections).before_acquire(|connection, meta| {
-        Box::pin(async move {
-            if is_old(meta.age) {
-                Ok(false)
-            } else if meta.idle_for < IDLE_BEFORE_CHECK {
-                Ok(true)
-            } else {
-                answering(writable(connection)).await
-            }
-        })
-    })
-}
-
-/// A pool for single statements of any kind: asked at each use whether its server still serves.
+/// A pool for single statements that write, or might: asked at each use whether its server still serves. A server that is
+/// demoted refuses each of them as a whole.
 pub(super) fn asked(connections: u32) -> PgPoolOptions {
     postgres_pool(connections).before_acquire(|connection, meta| {
         Box::pin(answering(async move { Ok(!is_old(meta.age) && writable(connection).await?) }))
@@ -125,12 +107,12 @@ pub(super) fn foreign(connections: u32) -> PgPoolOptions {
 }
 
 /// Whether a connection of this age has had its time. Asked when it is taken, as housekeeping isn't there to ask.
-fn is_old(age: Duration) -> bool {
+pub(super) fn is_old(age: Duration) -> bool {
     age > AGE_MAX
 }
 
 /// Fails when a check takes too long, so that the pool drops the connection.
-async fn answering(
+pub(super) async fn answering(
     check: impl Future<Output = Result<bool, sqlx::Error>>,
 ) -> Result<bool, sqlx::Error> {
     tokio::time::timeout(CHECK_TIMEOUT, check).await.unwrap_or_else(|_| Err(no_answer()))
@@ -138,7 +120,7 @@ async fn answering(
 
 /// Whether this session may write: no on a standby, and no where it began while the database was
 /// set to read-only, which it stays until it ends.
-async fn writable(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+pub(super) async fn writable(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     let read_only: String =
         sqlx::query_scalar("SHOW transaction_read_only").fetch_one(connection).await?;
     Ok(read_only == "off")

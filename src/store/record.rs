@@ -31,6 +31,12 @@ pub fn encode_for_postgres(
     postgres::arguments(batch, &Suspects::new())
 }
 
+/// The PostgreSQL statement that records such a batch. Public for the plan tests.
+#[must_use]
+pub fn statement_for_postgres(batch: &[&NewEvent]) -> &'static str {
+    postgres::statement_for(batch)
+}
+
 /// A row that was there before this copy of its event.
 #[derive(Debug, Clone)]
 struct Known {

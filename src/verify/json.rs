@@ -8,6 +8,7 @@ use std::borrow::Cow;
 use std::ops::Range;
 
 pub(crate) mod keys;
+mod plain;
 pub(crate) mod select;
 mod unescape;
 
@@ -199,11 +200,16 @@ impl Scanner<'_> {
 
     /// The pointers of `mask` for which `holds`.
     fn those(&self, mask: u64, holds: impl Fn(&Pointer) -> bool) -> u64 {
-        if mask == 0 {
-            return 0;
+        let (mut open, mut chosen) = (mask, 0);
+        while open != 0 {
+            let lowest = open & open.wrapping_neg();
+            let pointer = self.pointers.get(lowest.trailing_zeros() as usize);
+            if pointer.is_some_and(|pointer| holds(pointer)) {
+                chosen |= lowest;
+            }
+            open ^= lowest;
         }
-        let chosen = self.pointers.iter().enumerate().filter(|(i, _)| mask & (1 << i) != 0);
-        chosen.filter(|(_, pointer)| holds(pointer)).fold(0, |mask, (i, _)| mask | (1 << i))
+        chosen
     }
 
     fn object(&mut self, depth: usize, active: u64) -> Result<Kind, Malformed> {
@@ -286,9 +292,13 @@ impl Scanner<'_> {
         if active == 0 {
             return 0;
         }
-        let text = std::str::from_utf8(&self.document[raw]).unwrap_or_default();
+        let raw = self.document.get(raw).unwrap_or_default();
+        if !raw.contains(&b'\\') {
+            let is_raw = |token: &Token| token.key.as_bytes() == raw;
+            return self.those(active, |pointer| pointer.tokens.get(depth).is_some_and(is_raw));
+        }
         // A key with a lone surrogate is no text, so no pointer names it.
-        let Some(key) = unescape(text) else { return 0 };
+        let Some(key) = std::str::from_utf8(raw).ok().and_then(unescape) else { return 0 };
         self.those(active, |pointer| pointer.tokens.get(depth).is_some_and(|t| t.key == key))
     }
 
@@ -297,14 +307,14 @@ impl Scanner<'_> {
         self.at += 1;
         let start = self.at;
         loop {
+            self.at += plain::len(self.document.get(self.at..).unwrap_or_default());
             match self.peek() {
                 Some(b'"') => {
                     self.at += 1;
                     return Ok(start..self.at - 1);
                 }
                 Some(b'\\') => self.escape()?,
-                Some(0..=0x1f) => return self.fail("a control character stands in a string"),
-                Some(_) => self.at += 1,
+                Some(_) => return self.fail("a control character stands in a string"),
                 None => return self.fail("it ends inside of a string"),
             }
         }

@@ -7,6 +7,7 @@ mod cleanup;
 mod gentle;
 pub mod ground;
 mod held;
+mod hot;
 mod lane;
 mod lane_storm;
 mod migrate;

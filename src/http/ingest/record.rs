@@ -27,7 +27,7 @@ impl Visit<'_> {
         let copy = self.may_refuse_later().then(|| Box::new(verified.received().clone()));
         // The recorder keeps the ack deadline. Recording goes on when it stops waiting, and a retry
         // will find the event.
-        match self.state.recorder.submit(verified).await {
+        match self.state.recorder.submit(verified, self.desk).await {
             Ok(recorded) => {
                 self.count(&[recorded]);
                 match recorded {
@@ -57,7 +57,7 @@ impl Visit<'_> {
         if let Some(first) = verified.first() {
             self.note(first, verified.len());
         }
-        match self.state.recorder.submit_all(verified).await {
+        match self.state.recorder.submit_all(verified, self.desk).await {
             Ok(recorded) => {
                 self.count(&recorded);
                 let conflict = recorded

@@ -19,6 +19,8 @@ use crate::store::{NewDelivery, NewEvent, Recorded};
 
 mod statement;
 
+use statement::Births;
+
 const EARLIER: &str = include_str!("../sql/earlier.postgres.sql");
 
 const COUNT_COPIES: &str = include_str!("../sql/count_copies.postgres.sql");
@@ -88,9 +90,8 @@ async fn insert(
 ) -> Result<HashMap<Uuid, DateTime<Utc>>, StoreError> {
     let arguments = arguments(first, suspects)
         .map_err(|error| StoreError::Broken(sqlx::Error::Encode(error)))?;
-    let statement = statement::record(is_guarded(first), is_laned(first));
     let rows: Vec<(Uuid, DateTime<Utc>)> =
-        sqlx::query_as_with(statement, arguments).fetch_all(connection).await?;
+        sqlx::query_as_with(statement_for(first), arguments).fetch_all(connection).await?;
     Ok(rows.into_iter().collect())
 }
 
@@ -113,13 +114,9 @@ pub(super) fn arguments(
     all.add(column(first, |event| seconds(event.bodies)))?;
     all.add(column(first, |event| event.verified.received().headers.as_bytes()))?;
     all.add(column(first, |event| &event.verified.body()[..]))?;
-    all.add(column(&births, |(_, delivery)| delivery.id))?;
-    all.add(column(&births, |(event, _)| event.id))?;
-    all.add(column(&births, |(_, delivery)| delivery.handler.as_str()))?;
-    all.add(column(&births, |(_, delivery)| delivery.epoch()))?;
-    all.add(column(&births, |(_, delivery)| delivery.lease.as_ref().map(|it| &*it.worker)))?;
-    all.add(column(&births, |(_, delivery)| delivery.lease.as_ref().map(|it| seconds(it.length))))?;
-    all.add(column(&births, |(event, _)| event.verified.source().as_str()))?;
+    if !births.is_empty() {
+        add_births(&mut all, &births)?;
+    }
     if is_guarded(first) {
         all.add(column(first, |event| signed_digest(event, suspects)))?;
         all.add(column(first, |event| suspects.get(&event.id).copied()))?;
@@ -131,6 +128,31 @@ pub(super) fn arguments(
         all.add(column(&births, |(_, delivery)| skips(delivery)))?;
     }
     Ok(all)
+}
+
+fn add_births(
+    all: &mut PgArguments,
+    births: &[(&NewEvent, &NewDelivery)],
+) -> Result<(), BoxDynError> {
+    all.add(column(births, |(_, delivery)| delivery.id))?;
+    all.add(column(births, |(event, _)| event.id))?;
+    all.add(column(births, |(_, delivery)| delivery.handler.as_str()))?;
+    all.add(column(births, |(_, delivery)| delivery.epoch()))?;
+    all.add(column(births, |(_, delivery)| delivery.lease.as_ref().map(|it| &*it.worker)))?;
+    all.add(column(births, |(_, delivery)| delivery.lease.as_ref().map(|it| seconds(it.length))))?;
+    all.add(column(births, |(event, _)| event.verified.source().as_str()))
+}
+
+/// The statement that records these events.
+pub(super) fn statement_for(first: &[&NewEvent]) -> &'static str {
+    let births = if is_laned(first) {
+        Births::Laned
+    } else if first.iter().any(|event| !event.deliveries.is_empty()) {
+        Births::Plain
+    } else {
+        Births::None
+    };
+    statement::record(is_guarded(first), births)
 }
 
 /// The event that has this one's signed bytes, under another id.

@@ -9,6 +9,7 @@ use sqlx::{AssertSqlSafe, Connection, PgConnection, Row, SqliteConnection};
 use crate::support::TestDatabase;
 
 mod keys;
+mod recording;
 mod replays;
 mod versions;
 

@@ -16,7 +16,7 @@ use crate::both_databases;
 const SECRET: &str = "a-secret-of-more-than-sixteen-bytes";
 
 /// A source whose body is signed, and nothing else.
-fn source(name: &str, on_replay: Option<OnReplay>) -> Source {
+pub(super) fn source(name: &str, on_replay: Option<OnReplay>) -> Source {
     let spec: SourceSpec = toml::from_str(
         "verify = { hmac = \"sha256\", signature = { from = \"header:x-sig\" } }\nevent = { id = \"header:x-id\" }\n",
     )
@@ -30,7 +30,7 @@ fn source(name: &str, on_replay: Option<OnReplay>) -> Source {
     .unwrap_or_else(|faults| panic!("{faults:?}"))
 }
 
-fn of(source: &Source, id: &str, body: &str) -> NewEvent {
+pub(super) fn of(source: &Source, id: &str, body: &str) -> NewEvent {
     let request = received(&[("x-id", id.as_bytes())], body.as_bytes());
     let request = source.sign(request, Utc::now(), 0).unwrap();
     assert_eq!(request.body, Bytes::copy_from_slice(body.as_bytes()));
