@@ -110,7 +110,7 @@ def one_way(bench, title, how, days, share):
                 done = "SELECT count(*) FROM upkeep_run WHERE outcome = 'done' AND events + bodies > 0"
                 wait_until("the cleanup", lambda: bench.postgres.number(DATABASE, done) >= 1, PATIENCE, 0.5)
             else:
-                subprocess.run([bench.daemon, "cleanup", "--config", config], check=True, cwd=folder, timeout=PATIENCE,
+                subprocess.run([bench.daemon, "cleanup", "--yes", "--config", config], check=True, cwd=folder, timeout=PATIENCE,
                                stdin=subprocess.DEVNULL, stdout=subprocess.DEVNULL, env=clean_environment())
             ended.append(time.monotonic())
 
