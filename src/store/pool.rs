@@ -54,7 +54,7 @@ pub(super) fn sqlite_pool(connections: u32) -> SqlitePoolOptions {
 /// A pool for single statements that write, or might: asked at each use whether its server still serves. A server that is
 /// demoted refuses each of them as a whole.
 pub(super) fn asked(connections: u32) -> PgPoolOptions {
-    postgres_pool(connections).before_acquire(|connection, meta| {
+    pinged(connections).before_acquire(|connection, meta| {
         Box::pin(answering(async move { Ok(!is_old(meta.age) && writable(connection).await?) }))
     })
 }

@@ -68,13 +68,6 @@ opened AS (
     };
 }
 
-/// Without deliveries.
-macro_rules! none {
-    () => {
-        ""
-    };
-}
-
 macro_rules! plain {
     () => {
         opened! { more: "", from: "", order: "" }
@@ -111,14 +104,14 @@ macro_rules! guarded {
 /// deliveries', if there are any, and the lanes' come last.
 pub(super) const fn record(guarded: bool, births: Births) -> &'static str {
     match (guarded, births) {
-        (false, Births::None) => usual!(none!()),
+        (false, Births::None) => usual!(""),
         (false, Births::Plain) => usual!(plain!()),
         (false, Births::Laned) => {
             usual!(laned!(", UNNEST($20::text[]) AS lane, UNNEST($21::bool[]) AS lane_skip"))
         }
         (true, Births::None) => guarded!(
             ", UNNEST($13::bytea[]) AS signed_digest, UNNEST($14::uuid[]) AS replay_of",
-            none!()
+            ""
         ),
         (true, Births::Plain) => guarded!(
             ", UNNEST($20::bytea[]) AS signed_digest, UNNEST($21::uuid[]) AS replay_of",
