@@ -20,7 +20,6 @@ use std::time::Duration;
 use actix_web::web;
 use ipnet::IpNet;
 
-use crate::intake::Desk;
 use crate::secret::Secret;
 
 #[cfg(test)]
@@ -89,7 +88,7 @@ pub fn serve_public(settings: &ServerSettings, parts: PublicParts) -> io::Result
     let grace = grace.max(longest.min(settings.grace));
     listen::bind(settings.listen, listen::cores(), grace, move |config| {
         // One a worker: this is called in each worker's thread.
-        let (desk, hand_out) = Desk::open();
+        let (desk, hand_out) = state.recorder.desk();
         actix_web::rt::spawn(hand_out);
         config
             .app_data(readiness.clone())

@@ -1,7 +1,7 @@
 //! From verified to durable: [`Recorder::submit`] answers only after COMMIT.
 
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use tokio::sync::{Notify, OwnedSemaphorePermit, Semaphore, mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
@@ -17,6 +17,8 @@ mod batch;
 mod births;
 mod captures;
 mod desk;
+mod near;
+mod pressure;
 pub mod readmit;
 mod rejections;
 
@@ -25,10 +27,13 @@ pub use captures::{Captures, Capturing, POLL};
 pub use desk::Desk;
 pub use rejections::RejectionKeeper;
 
+use near::{Counted, Near, Pending, Places};
+use pressure::{Limit, Pressure};
+
 /// How much may wait for the database.
 #[derive(Debug, Clone)]
 pub struct IntakeSettings {
-    /// Events that may wait, those of one request as one; full means 503.
+    /// Events that may wait, those of one request as one; full means 503. Fewer while the database doesn't keep up.
     pub queue_events: usize,
     /// Bytes of bodies that may wait at once; full means 503.
     pub queue_bytes: usize,
@@ -40,10 +45,13 @@ pub struct IntakeSettings {
 #[derive(Debug, Clone)]
 pub struct Recorder {
     queue: mpsc::Sender<Waiting>,
+    /// Tighter than the queue while it stands.
+    limit: Limit,
     bytes: Arc<Semaphore>,
     budget: usize,
-    routes: Arc<Routes>,
-    retention: Retention,
+    pending: Pending,
+    parts: Arc<RecorderParts>,
+    places: Places,
     deadline: Duration,
 }
 
@@ -53,8 +61,15 @@ struct Waiting {
     submitted: Submitted,
     /// Where its answer goes.
     desk: Desk,
-    /// Given back when it leaves the queue's memory.
+    since: Instant,
+    held: Held,
+}
+
+/// Given back when the answer is on its way.
+#[derive(Debug)]
+struct Held {
     _bytes: OwnedSemaphorePermit,
+    _pending: Counted,
 }
 
 /// What was submitted, and who waits for the answer.
@@ -109,16 +124,25 @@ impl Recorder {
     ) -> Self {
         let (queue, waiting) = mpsc::channel(settings.queue_events.max(1));
         let budget = settings.queue_bytes.min(Semaphore::MAX_PERMITS);
+        let pressure = Pressure::new(Instant::now());
         let recorder = Self {
             queue,
+            limit: pressure.limit(),
             bytes: Arc::new(Semaphore::new(budget)),
             budget,
-            routes: Arc::clone(&parts.routes),
-            retention: parts.retention,
+            pending: Pending::default(),
+            parts: Arc::new(parts.clone()),
+            places: Places::new(),
             deadline: settings.ack_deadline,
         };
-        tracker.spawn(batch::run(waiting, parts, closing));
+        tracker.spawn(batch::run(waiting, pressure, parts, closing));
         recorder
+    }
+
+    /// Opens a desk for the thread that this is called on, and its runtime: what hands out the answers is to be run
+    /// there as a task.
+    pub fn desk(&self) -> (Desk, impl Future<Output = ()> + 'static) {
+        Desk::open(Near::new(&self.parts, &self.places))
     }
 
     /// Records an event and returns when it is durable. `desk` is that of the thread that waits.
@@ -126,7 +150,7 @@ impl Recorder {
     /// Waits at most the ack deadline. Cancel-safe: dropping the future does not stop the recording.
     pub async fn submit(&self, verified: Verified, desk: &Desk) -> Result<Recorded, SubmitError> {
         let bytes = verified.body().len();
-        let event = new_event(verified, &self.routes, self.retention);
+        let event = new_event(verified, &self.parts.routes, self.parts.retention);
         let (answer, answered) = oneshot::channel();
         self.enqueue(Submitted::One(event, answer), desk, bytes)?;
         self.answer(answered).await
@@ -149,7 +173,7 @@ impl Recorder {
         };
         let size = |one: &Verified| one.body().len() + one.received().headers.as_bytes().len();
         let bytes: usize = verified.iter().map(size).sum();
-        let event = |one| new_event(one, &self.routes, self.retention);
+        let event = |one| new_event(one, &self.parts.routes, self.parts.retention);
         let events = verified.into_iter().map(event).collect();
         let (answer, answered) = oneshot::channel();
         self.enqueue(Submitted::Many(events, answer), desk, bytes.min(self.budget))?;
@@ -157,13 +181,24 @@ impl Recorder {
     }
 
     fn enqueue(&self, submitted: Submitted, desk: &Desk, bytes: usize) -> Result<(), SubmitError> {
+        if !self.limit.admits(self.queue.max_capacity() - self.queue.capacity()) {
+            return Err(SubmitError::Overloaded);
+        }
         let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
         let bytes = Arc::clone(&self.bytes)
             .try_acquire_many_owned(bytes)
             .map_err(|_| SubmitError::Overloaded)?;
-        self.queue
-            .try_send(Waiting { submitted, desk: desk.clone(), _bytes: bytes })
-            .map_err(|_| SubmitError::Overloaded)
+        let (pending, alone) = self.pending.begin();
+        let held = Held { _bytes: bytes, _pending: pending };
+        let waiting = Waiting { submitted, desk: desk.clone(), since: Instant::now(), held };
+        if alone
+            && waiting.submitted.is_simple()
+            && let Some(near) = &desk.near
+        {
+            near.commit(waiting);
+            return Ok(());
+        }
+        self.queue.try_send(waiting).map_err(|_| SubmitError::Overloaded)
     }
 
     async fn answer<T>(

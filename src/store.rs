@@ -118,8 +118,8 @@ impl Store {
     }
 
     /// The pool that workers, upkeep and the admin API share, for an embedder's own statements; `None`
-    /// on SQLite. A connection is rolled back before each use, because `begin()` is not cancel-safe
-    /// there. The ack path has a pool of its own, which nobody gets.
+    /// on SQLite. A connection that somebody left in a transaction is dropped before its next use, because
+    /// `begin()` is not cancel-safe there. The ack path has a pool of its own, which nobody gets.
     #[must_use]
     pub fn postgres(&self) -> Option<&sqlx::PgPool> {
         match &*self.database {

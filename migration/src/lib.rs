@@ -8,6 +8,7 @@ use sea_orm_migration::prelude::*;
 
 mod answer;
 mod captured_secret;
+mod conflict_watch;
 mod dedupe_group;
 mod grace;
 mod ground;
@@ -45,6 +46,7 @@ impl MigratorTrait for Migrator {
             Box::new(grace::Grace),
             Box::new(turn::Turn),
             Box::new(dedupe_group::DedupeGroup),
+            Box::new(conflict_watch::ConflictWatch),
         ]
     }
 }

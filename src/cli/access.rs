@@ -228,9 +228,14 @@ impl Access {
         either!(self, it => it.stats(since))
     }
 
-    /// Runs one cleanup, or says what it would delete.
-    pub async fn cleanup(&self, dry_run: bool) -> Result<CleanupDone, Failure> {
-        either!(self, it => it.cleanup(dry_run))
+    /// What a cleanup would delete.
+    pub async fn dry_cleanup(&self) -> Result<CleanupDone, Failure> {
+        either!(self, it => it.dry_cleanup())
+    }
+
+    /// Runs one cleanup until its end or `stop`; one that a daemon runs goes on there.
+    pub async fn cleanup(&self, stop: &CancellationToken) -> Result<CleanupDone, Failure> {
+        either!(self, it => it.cleanup(stop))
     }
 
     /// Closes the database's connections.

@@ -1,7 +1,10 @@
 //! `hookonce cleanup`: delete what has expired, now; or let pg_cron do it.
 
+use tokio_util::sync::CancellationToken;
+
 use super::access::Access;
 use super::output::Grid;
+use super::serve::Signals;
 use super::{Failure, Global, Output};
 use crate::http::admin::shape::CleanupDone;
 use crate::store::pg_cron::PgCron;
@@ -53,22 +56,38 @@ async fn clean(
     output: &Output,
 ) -> Result<(), Failure> {
     if args.dry_run {
-        return output.one(&access.cleanup(true).await?, text);
+        return output.one(&access.dry_cleanup().await?, text);
     }
     // A script that says --yes needs no count; a person wants to see it first.
     if !global.yes() {
-        let would = access.cleanup(true).await?.swept;
+        let would = access.dry_cleanup().await?.swept;
         let question = format!(
             "delete {} expired events, {} bodies, {} rejections and {} idempotency keys?",
             would.events, would.bodies, would.rejections, would.idempotency_keys
         );
         output.insist(&question, false)?;
     }
-    let done = access.cleanup(false).await?;
+    let (done, interrupted) = until_signalled(access).await?;
+    if interrupted {
+        output.one(&done, text)?;
+        return Err(Failure::Interrupted);
+    }
     if !done.complete {
         output.warn("its time was up and more is left: run it again, or leave it to the schedule");
     }
     output.one(&done, text)
+}
+
+/// Runs it, and says whether it was interrupted: then it ends behind the batch under way, and its claim is given back.
+async fn until_signalled(access: &Access) -> Result<(CleanupDone, bool), Failure> {
+    let mut signals = Signals::new().map_err(|why| Failure::Failed(format!("signals: {why}")))?;
+    let stop = CancellationToken::new();
+    let mut running = std::pin::pin!(access.cleanup(&stop));
+    tokio::select! {
+        done = &mut running => return Ok((done?, false)),
+        () = signals.next() => stop.cancel(),
+    }
+    Ok((running.await?, true))
 }
 
 fn text(done: &CleanupDone) -> String {

@@ -3,12 +3,13 @@
 
 use std::time::Instant;
 
-use tokio::sync::{OwnedSemaphorePermit, mpsc, oneshot};
+use tokio::sync::{mpsc, oneshot};
 use tokio_util::sync::CancellationToken;
 
 use super::births::Cradle;
 use super::desk::{Desk, Letter, Post};
-use super::{RecorderParts, Submitted, Waiting};
+use super::pressure::Pressure;
+use super::{Held, RecorderParts, Submitted, Waiting};
 use crate::store::record::BATCH_EVENTS_MAX;
 use crate::store::{NewEvent, Recorded, StoreError};
 
@@ -19,6 +20,7 @@ const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 /// Records what is submitted until `closing`, then what is left in the queue.
 pub(super) async fn run(
     mut waiting: mpsc::Receiver<Waiting>,
+    mut pressure: Pressure,
     parts: RecorderParts,
     closing: CancellationToken,
 ) {
@@ -33,7 +35,14 @@ pub(super) async fn run(
             },
         };
         let Some(first) = first else { return };
-        commit(gather(first, &mut waiting, &mut next), &parts).await;
+        let waited = first.since.elapsed();
+        let batch = gather(first, &mut waiting, &mut next);
+        let (size, left) = (batch.len(), next.is_some() || !waiting.is_empty());
+        if commit(batch, &parts).await {
+            pressure.committed(Instant::now(), size, waited, left);
+        } else {
+            pressure.forget();
+        }
     }
     // Nothing new is taken, and what was taken is finished.
     waiting.close();
@@ -71,6 +80,12 @@ fn gather(
 }
 
 impl Submitted {
+    /// Whether it is one event, and in no lane.
+    pub(super) fn is_simple(&self) -> bool {
+        let Self::One(event, _) = self else { return false };
+        event.deliveries.iter().all(|delivery| delivery.lane.is_none())
+    }
+
     /// How many events, and bytes of their bodies.
     fn size(&self) -> (usize, usize) {
         match self {
@@ -88,7 +103,7 @@ struct Waiter {
     desk: Desk,
     /// Whether a delivery of them is born pending.
     waits: bool,
-    _bytes: OwnedSemaphorePermit,
+    _held: Held,
 }
 
 enum Answer {
@@ -96,24 +111,25 @@ enum Answer {
     Many(oneshot::Sender<Result<Vec<Recorded>, StoreError>>, Vec<Option<Cradle>>),
 }
 
-async fn commit(batch: Vec<Waiting>, parts: &RecorderParts) {
+/// Commits what was submitted, answers it, and begins what is born leased. False when the database was away.
+pub(super) async fn commit(batch: Vec<Waiting>, parts: &RecorderParts) -> bool {
     let mut events: Vec<NewEvent> = Vec::with_capacity(batch.len());
     let mut sizes = Vec::with_capacity(batch.len());
     let mut waiters = Vec::with_capacity(batch.len());
     let waits = |event: &NewEvent| event.deliveries.iter().any(|delivery| delivery.lease.is_none());
     let lease = |event: &mut NewEvent| parts.births.as_ref().and_then(|births| births.lease(event));
-    for Waiting { submitted, desk, _bytes } in batch {
+    for Waiting { submitted, desk, since: _, held } in batch {
         match submitted {
             Submitted::One(mut event, answer) => {
                 let answer = Answer::One(answer, lease(&mut event));
-                waiters.push(Waiter { answer, desk, waits: waits(&event), _bytes });
+                waiters.push(Waiter { answer, desk, waits: waits(&event), _held: held });
                 sizes.push(1);
                 events.push(event);
             }
             Submitted::Many(mut many, answer) => {
                 let answer = Answer::Many(answer, many.iter_mut().map(lease).collect());
                 let waits = many.iter().any(waits);
-                waiters.push(Waiter { answer, desk, waits, _bytes });
+                waiters.push(Waiter { answer, desk, waits, _held: held });
                 sizes.push(many.len());
                 events.extend(many);
             }
@@ -121,13 +137,15 @@ async fn commit(batch: Vec<Waiting>, parts: &RecorderParts) {
     }
     let rows = events.len();
     let begun = Instant::now();
-    let mut recorded = parts.store.record_submissions(events, sizes).await.into_iter();
+    let recorded = parts.store.record_submissions(events, sizes).await;
     parts.metrics.commit(begun.elapsed(), rows);
+    let there = recorded.iter().all(|one| !matches!(one, Err(StoreError::Transient(_))));
+    let mut recorded = recorded.into_iter();
 
     let mut some_wait = false;
     let mut post = Post::default();
     let mut begins: Vec<(Cradle, Recorded)> = Vec::new();
-    for Waiter { answer, desk, waits, _bytes } in waiters {
+    for Waiter { answer, desk, waits, _held } in waiters {
         let fresh = match answer {
             Answer::One(to, cradle) => {
                 // There is an answer for each event. Without one nobody is told that it is durable.
@@ -161,6 +179,7 @@ async fn commit(batch: Vec<Waiting>, parts: &RecorderParts) {
     if some_wait {
         parts.wake.notify_one();
     }
+    there
 }
 
 /// Logs what went wrong.

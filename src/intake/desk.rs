@@ -6,12 +6,15 @@
 
 use tokio::sync::{mpsc, oneshot};
 
+use super::near::Near;
 use crate::store::{Recorded, StoreError};
 
 /// Where the answers to what one thread submits arrive. Cheap to clone.
 #[derive(Debug, Clone)]
 pub struct Desk {
     parcels: mpsc::UnboundedSender<Vec<Letter>>,
+    /// Commits what is submitted from here while nothing else waits.
+    pub(super) near: Option<Near>,
 }
 
 /// An answer, and who waits for it.
@@ -26,14 +29,14 @@ impl Desk {
     ///
     /// When that task ends before its time, answers are handed over one by one. Bounded by what may
     /// wait for the database: each answer's event was in the recorder's queue.
-    pub fn open() -> (Self, impl Future<Output = ()> + 'static) {
+    pub(super) fn open(near: Option<Near>) -> (Self, impl Future<Output = ()> + 'static) {
         let (parcels, mut arriving) = mpsc::unbounded_channel::<Vec<Letter>>();
         let hand_out = async move {
             while let Some(parcel) = arriving.recv().await {
                 parcel.into_iter().for_each(Letter::deliver);
             }
         };
-        (Self { parcels }, hand_out)
+        (Self { parcels, near }, hand_out)
     }
 
     fn is(&self, other: &Self) -> bool {
@@ -87,9 +90,9 @@ mod tests {
 
     #[tokio::test]
     async fn each_answer_reaches_who_waits_for_it() {
-        let (near, hand_out) = Desk::open();
+        let (near, hand_out) = Desk::open(None);
         let near_task = tokio::spawn(hand_out);
-        let (far, hand_out) = Desk::open();
+        let (far, hand_out) = Desk::open(None);
         let far_task = tokio::spawn(hand_out);
         let mut post = Post::default();
         let mut waiting = Vec::new();
@@ -112,7 +115,7 @@ mod tests {
 
     #[tokio::test]
     async fn an_answer_is_not_lost_with_the_task_that_hands_it_out() {
-        let (desk, hand_out) = Desk::open();
+        let (desk, hand_out) = Desk::open(None);
         drop(hand_out);
         let (to, answered) = oneshot::channel();
         let mut post = Post::default();

@@ -4,10 +4,11 @@
 //! BEGIN and reading its reply hands back a connection inside an open transaction, and what follows
 //! on it is discarded (sqlx issues 4385, 4393, 2805). So on PostgreSQL: intake has a pool of its own
 //! that never begins a transaction; every statement of ours is one autocommit statement; statements
-//! run in tasks that nobody cancels; and the shared pool sends ROLLBACK before each use, because an
-//! embedder or a library may begin transactions on it and the driver's own count is 0 in this fault.
+//! run in tasks that nobody cancels; and the shared pool asks the server before each use whether a transaction is
+//! open, because an embedder or a library may begin some on it and the driver's own count is 0 in this fault.
 
 use std::str::FromStr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use sea_orm::{DatabaseConnection, SqlxPostgresConnector, SqlxSqliteConnector};
@@ -73,14 +74,14 @@ pub(super) enum Database {
     Sqlite(Sqlite),
 }
 
-#[derive(Debug)]
+#[derive(Debug, Clone)]
 pub(super) struct Postgres {
     /// Autocommit statements of recording only.
-    recording: HotPool,
+    recording: Arc<HotPool>,
     /// Autocommit statements of claiming and settling only.
-    working: HotPool,
+    working: Arc<HotPool>,
     /// Autocommit statements of batches of idempotency keys only.
-    keys: HotPool,
+    keys: Arc<HotPool>,
     /// Autocommit statements of cleanup only; as guarded as `shared`, because some of them are given up.
     pub(super) cleaning: PgPool,
     /// Workers, upkeep, admin.
@@ -145,7 +146,7 @@ fn postgres_options(options: PgConnectOptions, settings: &StoreSettings) -> PgCo
             ("idle_in_transaction_session_timeout", "10000"),
             // Whatever the role's own is: a lane's triggers must see what was committed before their lock.
             ("default_transaction_isolation", "read committed"),
-            // ROLLBACK outside of a transaction, which the shared pool's hook sends, is a warning.
+            // What a server has to say besides is in its own log, where its owner looks for it.
             ("client_min_messages", "error"),
         ])
         .disable_statement_logging()
@@ -166,6 +167,11 @@ fn sqlite_options(options: SqliteConnectOptions) -> SqliteConnectOptions {
 }
 
 impl Postgres {
+    /// The same with a connection of its own for recording, made on the runtime of the thread that records.
+    pub(super) fn near(&self) -> Self {
+        Self { recording: Arc::new(self.recording.for_one_thread()), ..self.clone() }
+    }
+
     /// A connection for recording.
     pub(super) async fn recording(&self) -> Result<Hot<'_>, StoreError> {
         self.recording.take().await
@@ -253,7 +259,7 @@ async fn open_postgres(
         .options([("statement_timeout", hot_statement.as_millis().to_string().as_str())])
         .options(HOT_PLANNING);
     let hot_patience = hot_statement + ANSWER_MARGIN;
-    let hot = |connections, options| HotPool::new(connections, options, hot_patience);
+    let hot = |connections, options| Arc::new(HotPool::new(connections, options, hot_patience));
     let recording = hot(3, hot_options.clone());
     // Both statements of its batches write, also the one that finds rows: a stale row of a demoted primary
     // is never read. One connection claims while the other one settles.

@@ -60,6 +60,11 @@ impl HotPool {
         }
     }
 
+    /// A pool of one connection to the same server: for one thread, whose runtime is then the one that hears of answers.
+    pub(super) fn for_one_thread(&self) -> Self {
+        Self::new(1, (*self.pool.connect_options()).clone(), self.patience)
+    }
+
     /// A connection, within the time that one may be waited for. Whoever comes first is served first.
     pub(super) async fn take(&self) -> Result<Hot<'_>, StoreError> {
         let taken = tokio::time::timeout(ACQUIRE_TIMEOUT, self.taken()).await;

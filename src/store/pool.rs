@@ -59,10 +59,10 @@ pub(super) fn asked(connections: u32) -> PgPoolOptions {
     })
 }
 
-/// A pool on which transactions may be begun: each use rolls back what an earlier one may have left.
+/// A pool on which transactions may be begun: no use begins in one that an earlier one may have left.
 pub(super) fn guarded(connections: u32) -> PgPoolOptions {
     pinged(connections).before_acquire(|connection, meta| {
-        Box::pin(answering(async move { Ok(!is_old(meta.age) && rolled_back(connection).await?) }))
+        Box::pin(answering(async move { Ok(!is_old(meta.age) && free(connection).await?) }))
     })
 }
 
@@ -126,16 +126,27 @@ pub(super) async fn writable(connection: &mut PgConnection) -> Result<bool, sqlx
     Ok(read_only == "off")
 }
 
-/// Rolls back what may be open and tells whether the session may write, in one round trip. At every
-/// use: workers ask so often that a connection to a demoted primary would never rest long enough to
-/// be found out, and nobody here sees the refusal of a single statement.
-async fn rolled_back(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
+/// Whether a session is in no transaction, as the server sees it. In one, time stands still, and one that has failed
+/// answers nothing but an error. To end it without a look would be simpler, but of each that there is nothing to end a
+/// server writes a warning into its log.
+macro_rules! in_none {
+    () => {
+        "now() = statement_timestamp()"
+    };
+}
+
+/// Whether the session is in no transaction and may write, in one round trip. At every use: workers ask so often that a
+/// connection to a demoted primary would never rest long enough to be found out, and nobody here sees the refusal of a
+/// single statement.
+async fn free(connection: &mut PgConnection) -> Result<bool, sqlx::Error> {
     if connection.is_in_transaction() {
         return Ok(false);
     }
-    let rows = connection.fetch_all("ROLLBACK; SHOW transaction_read_only").await?;
-    let read_only: Option<String> = rows.first().map(|row| row.try_get(0)).transpose()?;
-    Ok(read_only.as_deref() == Some("off"))
+    let asked =
+        concat!("SELECT ", in_none!(), " AND current_setting('transaction_read_only') = 'off'");
+    let rows = connection.fetch_all(asked).await?;
+    let free: Option<bool> = rows.first().map(|row| row.try_get(0)).transpose()?;
+    Ok(free == Some(true))
 }
 
 /// The same, and from here on it writes only in transactions that say so.
@@ -146,10 +157,12 @@ async fn kept_from_writing(connection: &mut PgConnection) -> Result<bool, sqlx::
     }
     // Asked for behind RESET: what is set here isn't what the database's owner has set. And set only where the session is
     // ours alone, which our settings at its start tell: a pooler of transactions would hand it to somebody else.
-    let asked = "ROLLBACK; RESET default_transaction_read_only;
-        SELECT NOT pg_is_in_recovery() AND current_setting('default_transaction_read_only') = 'off';
+    let asked = concat!(
+        "RESET default_transaction_read_only;
+        SELECT NOT pg_is_in_recovery() AND current_setting('default_transaction_read_only') = 'off' AND ", in_none!(), ";
         SELECT set_config('default_transaction_read_only', 'on', false)
-         WHERE current_setting('idle_in_transaction_session_timeout') = '10s'";
+         WHERE current_setting('idle_in_transaction_session_timeout') = '10s'"
+    );
     let rows = connection.fetch_all(asked).await?;
     let writable: Option<bool> = rows.first().map(|row| row.try_get(0)).transpose()?;
     Ok(writable == Some(true))

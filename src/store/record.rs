@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use chrono::{DateTime, Utc};
+use tokio::runtime::Handle;
 use uuid::Uuid;
 
 use super::checkpoint;
@@ -47,6 +48,18 @@ struct Known {
 }
 
 impl Store {
+    /// The same tables for the runtime that this is called on, such as that of an HTTP worker's thread: what is recorded
+    /// by it goes over a connection of its own, and no other thread is woken for it. `None` on SQLite, where one writer
+    /// does everything.
+    ///
+    /// When that runtime ends early, what is under way fails as transient. Dropped, not closed.
+    #[must_use]
+    pub fn near(&self) -> Option<Self> {
+        let Database::Postgres(postgres) = &*self.database else { return None };
+        let database = Arc::new(Database::Postgres(Box::new(postgres.near())));
+        Some(Self { database, groups: Arc::clone(&self.groups), runtime: Handle::current() })
+    }
+
     /// Records a batch in one commit and returns one answer per input, in order.
     ///
     /// As [`Store::record_submissions`], where each event was submitted by itself.

@@ -9,6 +9,7 @@ mod catalogue;
 mod elsewhere;
 mod handshakes;
 mod identity;
+mod near;
 mod providers;
 mod rejections;
 mod vectors;

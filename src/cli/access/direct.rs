@@ -264,11 +264,12 @@ impl Direct {
         Ok(asked.collect(Some(since)).await?)
     }
 
-    pub(super) async fn cleanup(&self, dry_run: bool) -> Result<CleanupDone, Failure> {
-        if dry_run {
-            let swept = self.store.expired(self.config.retention).await?;
-            return Ok(CleanupDone { dry_run, complete: true, swept });
-        }
+    pub(super) async fn dry_cleanup(&self) -> Result<CleanupDone, Failure> {
+        let swept = self.store.expired(self.config.retention).await?;
+        Ok(CleanupDone { dry_run: true, complete: true, swept })
+    }
+
+    pub(super) async fn cleanup(&self, stop: &CancellationToken) -> Result<CleanupDone, Failure> {
         let sources: Vec<Name> = self.config.sources.iter().map(|it| it.name.clone()).collect();
         let worker = format!("cli-{}", std::process::id());
         let cleanup = Cleanup {
@@ -279,8 +280,10 @@ impl Direct {
             worker: &worker,
             metrics: None,
         };
-        match cleanup.run(None, &CancellationToken::new()).await? {
-            Cleaned::Ran { swept, more } => Ok(CleanupDone { dry_run, complete: !more, swept }),
+        match cleanup.run(None, stop).await? {
+            Cleaned::Ran { swept, more } => {
+                Ok(CleanupDone { dry_run: false, complete: !more, swept })
+            }
             Cleaned::NotOurs => {
                 Err(Failure::Failed("a cleanup is running; try again later".to_owned()))
             }

@@ -7,6 +7,7 @@ use entity::Name;
 use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
+use tokio_util::sync::CancellationToken;
 use url::Url;
 use uuid::Uuid;
 
@@ -275,8 +276,15 @@ impl Remote {
         self.get(&["stats"], pairs([("since", Some(moment(since)))])).await
     }
 
-    pub(super) async fn cleanup(&self, dry_run: bool) -> Result<CleanupDone, Failure> {
-        self.post(&["cleanup"], Some(&CleanupRequest { dry_run })).await
+    pub(super) async fn dry_cleanup(&self) -> Result<CleanupDone, Failure> {
+        self.post(&["cleanup"], Some(&CleanupRequest { dry_run: true })).await
+    }
+
+    pub(super) async fn cleanup(&self, stop: &CancellationToken) -> Result<CleanupDone, Failure> {
+        tokio::select! {
+            done = self.post(&["cleanup"], Some(&CleanupRequest { dry_run: false })) => done,
+            () = stop.cancelled() => Err(Failure::Interrupted),
+        }
     }
 }
 

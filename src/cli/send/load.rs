@@ -192,6 +192,11 @@ fn text(summary: &LoadSummary) -> String {
         ("max", summary.refused_max_ms),
     ]);
     grid.row(["latency of refusals".into(), latency]);
+    let service = times(&[
+        ("p99 of 2xx", summary.service_p99_ms),
+        ("p99 of refusals", summary.refused_service_p99_ms),
+    ]);
+    grid.row(["from writing on".into(), service]);
     grid.row(["begun late, p99".into(), number(summary.lag_p99_ms, "ms")]);
     grid.row(["own cpu a request".into(), number(summary.cpu_us_per_request, "µs")]);
     grid.text()

@@ -152,7 +152,7 @@ pub(super) fn statement_for(first: &[&NewEvent]) -> &'static str {
     } else {
         Births::None
     };
-    statement::record(is_guarded(first), births)
+    statement::record(first.len(), is_guarded(first), births)
 }
 
 /// The event that has this one's signed bytes, under another id.

@@ -5,7 +5,10 @@ use serde_json::{Value, json};
 use super::{PATIENCE, STRIPE, stripe, with_three_events};
 use crate::both_databases;
 use crate::support::daemon::wait_until_settled;
-use crate::support::{Answer, Daemon, DaemonPlan, Endpoint, Kind, TestDatabase, eventually};
+use crate::support::leash::signal;
+use crate::support::{
+    Answer, Daemon, DaemonPlan, Endpoint, Kind, TestDatabase, eventually, within,
+};
 
 /// A daemon whose three deliveries are dead, because their endpoint refuses them.
 async fn with_three_dead(db: &TestDatabase, endpoint: &Endpoint) -> Daemon {
@@ -154,6 +157,32 @@ both_databases!(cleanup_says_what_it_would_delete_and_deletes_it_when_told, |db|
     assert_eq!(db.texts("SELECT event_id FROM event").await, ["evt_3"]);
     // Its key is forgotten: what comes now is new.
     daemon.sender().send(STRIPE, &stripe().event("evt_1", "invoice.paid")).await.assert_accepted();
+});
+
+both_databases!(a_cleanup_that_is_interrupted_gives_its_claim_back, |db| async move {
+    let plan = DaemonPlan::on(&db).source(&stripe());
+    let mut daemon = plan.toml("[cleanup]\nbatch = 1\npause = \"59s\"").start().await;
+    for id in ["evt_1", "evt_2", "evt_3"] {
+        daemon.sender().send(STRIPE, &stripe().event(id, "x")).await.assert_accepted();
+    }
+    daemon.stop().await;
+    let past = match db.kind() {
+        Kind::Postgres => "now() - interval '1 day'",
+        Kind::Sqlite => "'2026-01-01 00:00:00.000'",
+    };
+    db.run(&format!("UPDATE event SET expires_at = {past}")).await;
+    for left in [2, 1] {
+        let mut running = daemon.command(&["cleanup", "--yes"]).kill_on_drop(true).spawn().unwrap();
+        eventually(PATIENCE, "its first batch", || async {
+            (db.number("SELECT count(*) FROM event").await == left).then_some(())
+        })
+        .await;
+        signal("INT", &[running.id().unwrap()]);
+        let status = within(PATIENCE, "its end", running.wait()).await.unwrap();
+        assert_eq!(status.code(), Some(130));
+    }
+    // The second one was let in at once.
+    assert_eq!(db.texts("SELECT DISTINCT outcome FROM upkeep_run").await, ["partial"]);
 });
 
 both_databases!(cleanup_prints_the_job_for_pg_cron, |db| async move {

@@ -139,7 +139,15 @@ both_databases!(a_load_is_summed_up_and_the_sum_is_what_was_recorded, |db| async
     assert_eq!((&sum["unsent"], &sum["refused_p50_ms"]), (&json!(0), &json!(null)), "{sum}");
     // The last one is due after 497.5 ms.
     assert!(sum["elapsed_s"].as_f64().unwrap() >= 0.497, "{sum}");
-    for number in ["p50_ms", "p999_ms", "max_ms", "lag_p99_ms", "rate_per_s", "offered_per_s"] {
+    for number in [
+        "p50_ms",
+        "p999_ms",
+        "max_ms",
+        "lag_p99_ms",
+        "service_p99_ms",
+        "rate_per_s",
+        "offered_per_s",
+    ] {
         assert!(sum[number].as_f64().unwrap() > 0.0, "{number}: {sum}");
     }
     assert_eq!(db.number("SELECT count(*) FROM event").await, 203);

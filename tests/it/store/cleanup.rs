@@ -255,6 +255,7 @@ both_databases!(a_new_round_keeps_its_body_for_the_next_cleanup, |db| async move
 both_databases!(the_database_itself_lets_no_parent_go_before_its_children, |db| async move {
     let store = db.store().await;
     crate::store::ground::delivered(&store, "evt_1", "a").await;
+    crate::store::ground::record(&store, event("evt_1", b"other", &["a"])).await;
     for (statement, why) in
         [("DELETE FROM event", "deliveries"), ("DELETE FROM delivery", "attempts")]
     {
@@ -267,5 +268,46 @@ both_databases!(the_database_itself_lets_no_parent_go_before_its_children, |db| 
     let error = db.try_run("DELETE FROM event").await.expect_err("its body is there");
     assert!(error.as_database_error().is_some_and(|e| e.is_foreign_key_violation()), "{error}");
     db.run("DELETE FROM event_body").await;
+    let error = db.try_run("DELETE FROM event").await.expect_err("its conflict is there");
+    assert!(error.as_database_error().is_some_and(|e| e.is_foreign_key_violation()), "{error}");
+    db.run("DELETE FROM event_conflict").await;
     assert_eq!(db.run("DELETE FROM event").await, 1);
 });
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_conflict_that_is_being_kept_keeps_its_event_from_a_cleanup() {
+    let db = TestDatabase::postgres().await;
+    let store = db.store().await;
+    fresh(&store, event("evt_1", b"first", &[])).await;
+    expire(&db, "event", "1 = 1").await;
+    // The conflict stops here, when its statement has looked at everything else.
+    db.run(
+        "CREATE FUNCTION wait_here() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NEW; END $$;
+         CREATE TRIGGER wait_here BEFORE INSERT ON event_conflict FOR EACH ROW EXECUTE FUNCTION wait_here()",
+    )
+    .await;
+    let mut holder = PgConnection::connect(&db.url()).await.unwrap();
+    holder.execute("SELECT pg_advisory_lock(7)").await.unwrap();
+    let keeping = tokio::spawn({
+        let store = store.clone();
+        async move { crate::store::ground::record(&store, event("evt_1", b"other", &[])).await }
+    });
+    eventually(Duration::from_secs(10), "the conflict at its trigger", || async {
+        let query = "SELECT count(*) FROM pg_stat_activity
+                      WHERE datname = current_database() AND wait_event_type = 'Lock'";
+        (db.number(query).await == 1).then_some(())
+    })
+    .await;
+    let swept = store.sweep_events(10, Duration::ZERO, Cursor::START).await.unwrap();
+    assert_eq!(swept.deleted, 0, "its event went while the conflict was on its way");
+    holder.close().await.unwrap();
+    let kept = keeping.await.unwrap();
+    assert!(
+        matches!(kept, hookonce::store::Recorded::Duplicate { conflict: true, .. }),
+        "{kept:?}"
+    );
+    assert_eq!(db.number("SELECT count(*) FROM event_conflict").await, 1);
+    assert_eq!(clean(&store).await.events, 1);
+    assert_eq!(db.number("SELECT count(*) FROM event_conflict").await, 0);
+}

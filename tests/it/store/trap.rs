@@ -5,6 +5,7 @@
 // The point is to call what clippy forbids.
 #![expect(clippy::disallowed_methods)]
 
+use std::sync::Arc;
 use std::time::Duration;
 
 use hookonce::store::Recorded;
@@ -12,7 +13,7 @@ use sqlx::PgPool;
 use sqlx::postgres::PgPoolOptions;
 
 use super::ground::{event, record};
-use crate::support::TestDatabase;
+use crate::support::{PostgresServer, TestDatabase};
 
 /// Drops futures of `begin()` at changing moments after their first poll.
 async fn drop_begins(pool: &PgPool, round: u32) {
@@ -65,4 +66,21 @@ async fn no_statement_of_the_store_is_lost_after_dropped_begins() {
     assert_eq!(db.number("SELECT count(*) FROM probe").await, 400);
     assert_eq!(db.number("SELECT count(*) FROM event").await, 100);
     assert_eq!(db.number("SELECT count(*) FROM delivery").await, 100);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn looking_for_open_transactions_fills_no_log() {
+    let server = Arc::new(PostgresServer::started().await);
+    let db = TestDatabase::on(Arc::clone(&server)).await;
+    let store = db.store().await;
+    let pool = store.postgres().unwrap();
+    for round in 0..20 {
+        sqlx::query("SELECT 1").execute(pool).await.unwrap();
+        record(&store, event(&format!("evt_{round}"), b"{}", &["a"])).await;
+    }
+    // What the server says of each end without a beginning.
+    sqlx::raw_sql("ROLLBACK").execute(pool).await.unwrap();
+    let log = server.log();
+    let told = log.matches("there is no transaction in progress").count();
+    assert_eq!(told, 1, "this one alone:\n{log}");
 }

@@ -1,7 +1,8 @@
-//! The statement that records a batch, whole in each of its six forms before the program runs.
+//! The statement that records a batch, whole in each of its twelve forms before the program runs.
 //!
 //! A form has what its batch needs and no more: nearly every batch takes a plain one, and one without
-//! deliveries spares the server a third of the plan.
+//! deliveries spares the server a third of the plan. An event that comes alone, as nearly all do where little
+//! comes, is not dealt out of its arrays as if there were more.
 
 /// What the deliveries of a batch need of its statement.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -12,6 +13,16 @@ pub(super) enum Births {
     Plain,
     /// Some are.
     Laned,
+}
+
+/// What an input is of an array: each of its elements, a row each, or the only one.
+macro_rules! of {
+    ( many, $array:literal ) => {
+        concat!("UNNEST(", $array, ")")
+    };
+    ( one, $array:literal ) => {
+        concat!("(", $array, ")[1]")
+    };
 }
 
 /// One autocommit statement: the event, its body and its deliveries are there together or not at all.
@@ -26,22 +37,24 @@ pub(super) enum Births {
 /// `more` are columns besides the usual ones and `from` the arrays that they come from; `conflict` is what
 /// makes an event a copy; `opened` are the deliveries.
 macro_rules! record {
-    ( more: $more:literal, from: $from:literal, conflict: $conflict:literal, opened: $opened:expr ) => {
+    ( $rows:ident, more: $more:literal, from: $from:expr, conflict: $conflict:literal, opened: $opened:expr ) => {
         concat!(
             "WITH fresh AS (
     INSERT INTO event (id, source, event_id, dedupe_key, type, digest, size, held, received_at, expires_at", $more, ")
     SELECT id, source, event_id, dedupe_key, type, digest, size, held, now(), now() + make_interval(secs => keys)", $more, "
-      FROM (SELECT UNNEST($1::uuid[]) AS id, UNNEST($2::text[]) AS source, UNNEST($3::text[]) AS event_id,
-                   UNNEST($4::uuid[]) AS dedupe_key, UNNEST($5::text[]) AS type, UNNEST($6::bytea[]) AS digest,
-                   UNNEST($7::int8[]) AS size, UNNEST($8::text[]) AS held, UNNEST($9::float8[]) AS keys", $from, ") AS input
+      FROM (SELECT ", of!($rows, "$1::uuid[]"), " AS id, ", of!($rows, "$2::text[]"), " AS source,
+                   ", of!($rows, "$3::text[]"), " AS event_id, ", of!($rows, "$4::uuid[]"), " AS dedupe_key,
+                   ", of!($rows, "$5::text[]"), " AS type, ", of!($rows, "$6::bytea[]"), " AS digest,
+                   ", of!($rows, "$7::int8[]"), " AS size, ", of!($rows, "$8::text[]"), " AS held,
+                   ", of!($rows, "$9::float8[]"), " AS keys", $from, ") AS input
         ON CONFLICT ", $conflict, " DO NOTHING
     RETURNING id, received_at
 ),
 kept AS (
     INSERT INTO event_body (event_id, headers, body, expires_at)
     SELECT id, headers, body, now() + make_interval(secs => bodies)
-      FROM (SELECT UNNEST($1::uuid[]) AS id, UNNEST($10::float8[]) AS bodies, UNNEST($11::bytea[]) AS headers,
-                   UNNEST($12::bytea[]) AS body) AS input
+      FROM (SELECT ", of!($rows, "$1::uuid[]"), " AS id, ", of!($rows, "$10::float8[]"), " AS bodies,
+                   ", of!($rows, "$11::bytea[]"), " AS headers, ", of!($rows, "$12::bytea[]"), " AS body) AS input
      WHERE (id IN (SELECT id FROM fresh)) IS TRUE
 )", $opened, "
 SELECT id, received_at FROM fresh"
@@ -49,7 +62,8 @@ SELECT id, received_at FROM fresh"
     };
 }
 
-/// The deliveries. `more` and `from` as above; `order` is that in which they are inserted.
+/// The deliveries, of which one event may have several. `more` and `from` as above; `order` is that in which they are
+/// inserted.
 macro_rules! opened {
     ( more: $more:literal, from: $from:literal, order: $order:literal ) => {
         concat!(
@@ -87,39 +101,51 @@ macro_rules! laned {
 }
 
 macro_rules! usual {
-    ( $opened:expr ) => {
-        record! { more: "", from: "", conflict: "(dedupe_key)", opened: $opened }
+    ( $rows:ident, $opened:expr ) => {
+        record! { $rows, more: "", from: "", conflict: "(dedupe_key)", opened: $opened }
     };
 }
 
 /// Without a target of its conflict, it passes over a row whose signed bytes are there, as it does over one
 /// whose key is; it waits for another that is about to commit either.
 macro_rules! guarded {
-    ( $from:literal, $opened:expr ) => {
-        record! { more: ", signed_digest, replay_of", from: $from, conflict: "", opened: $opened }
+    ( $rows:ident, $signed:literal, $replay:literal, $opened:expr ) => {
+        record! {
+            $rows,
+            more: ", signed_digest, replay_of",
+            from: concat!(", ", of!($rows, $signed), " AS signed_digest, ", of!($rows, $replay), " AS replay_of"),
+            conflict: "",
+            opened: $opened
+        }
     };
 }
 
-/// The statement of a batch: `guarded` where some of its events may be replays. Those parameters come after the
-/// deliveries', if there are any, and the lanes' come last.
-pub(super) const fn record(guarded: bool, births: Births) -> &'static str {
-    match (guarded, births) {
-        (false, Births::None) => usual!(""),
-        (false, Births::Plain) => usual!(plain!()),
-        (false, Births::Laned) => {
-            usual!(laned!(", UNNEST($20::text[]) AS lane, UNNEST($21::bool[]) AS lane_skip"))
+/// The forms for many events, or for one.
+macro_rules! forms {
+    ( $rows:ident, $guarded:expr, $births:expr ) => {
+        match ($guarded, $births) {
+            (false, Births::None) => usual!($rows, ""),
+            (false, Births::Plain) => usual!($rows, plain!()),
+            (false, Births::Laned) => {
+                usual!(
+                    $rows,
+                    laned!(", UNNEST($20::text[]) AS lane, UNNEST($21::bool[]) AS lane_skip")
+                )
+            }
+            (true, Births::None) => guarded!($rows, "$13::bytea[]", "$14::uuid[]", ""),
+            (true, Births::Plain) => guarded!($rows, "$20::bytea[]", "$21::uuid[]", plain!()),
+            (true, Births::Laned) => guarded!(
+                $rows,
+                "$20::bytea[]",
+                "$21::uuid[]",
+                laned!(", UNNEST($22::text[]) AS lane, UNNEST($23::bool[]) AS lane_skip")
+            ),
         }
-        (true, Births::None) => guarded!(
-            ", UNNEST($13::bytea[]) AS signed_digest, UNNEST($14::uuid[]) AS replay_of",
-            ""
-        ),
-        (true, Births::Plain) => guarded!(
-            ", UNNEST($20::bytea[]) AS signed_digest, UNNEST($21::uuid[]) AS replay_of",
-            plain!()
-        ),
-        (true, Births::Laned) => guarded!(
-            ", UNNEST($20::bytea[]) AS signed_digest, UNNEST($21::uuid[]) AS replay_of",
-            laned!(", UNNEST($22::text[]) AS lane, UNNEST($23::bool[]) AS lane_skip")
-        ),
-    }
+    };
+}
+
+/// The statement of a batch of `rows` events: `guarded` where some of them may be replays. Those parameters come after
+/// the deliveries', if there are any, and the lanes' come last. All are arrays, however many events there are.
+pub(super) const fn record(rows: usize, guarded: bool, births: Births) -> &'static str {
+    if rows == 1 { forms!(one, guarded, births) } else { forms!(many, guarded, births) }
 }

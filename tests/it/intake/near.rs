@@ -1,0 +1,70 @@
+//! An event that comes alone is committed by the thread that received it; the next one doesn't wait for it.
+
+use std::time::Duration;
+
+use sqlx::{Connection, Executor, PgConnection};
+
+use super::{STRIPE, events, logged, stripe};
+use crate::support::{TestDatabase, eventually};
+
+const PATIENCE: Duration = Duration::from_secs(60);
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_comes_beside_a_slow_commit_has_a_commit_of_its_own() {
+    let db = TestDatabase::postgres().await;
+    let daemon = logged(&db, &["stripe"]).server("ack_deadline = \"30s\"").start().await;
+    daemon.sender().send(STRIPE, &stripe().event("evt_0", "invoice.paid")).await.assert_accepted();
+
+    let mut holder = PgConnection::connect(&db.url()).await.unwrap();
+    holder.execute("BEGIN; LOCK TABLE event IN EXCLUSIVE MODE").await.unwrap();
+    let send = |id: &'static str| {
+        let sender = daemon.sender();
+        tokio::spawn(async move { sender.send(STRIPE, &stripe().event(id, "invoice.paid")).await })
+    };
+    let recording = async |sessions: i64| {
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'WITH fresh%'";
+        eventually(PATIENCE, "the commits that wait", || async {
+            (db.number(waiting).await == sessions).then_some(())
+        })
+        .await;
+    };
+    let alone = send("evt_1");
+    recording(1).await;
+    // By the recorder, while the other one is still being committed.
+    let beside = send("evt_2");
+    recording(2).await;
+    // It waits for the recorder, and finds what the thread has committed.
+    let copy = send("evt_1");
+    holder.execute("COMMIT").await.unwrap();
+    let alone = alone.await.unwrap();
+    alone.assert_accepted();
+    beside.await.unwrap().assert_accepted();
+    assert_eq!(copy.await.unwrap().assert_duplicate().event(), alone.event());
+    assert_eq!(events(&db).await, 3);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_event_that_came_alone_is_recorded_though_its_sender_left() {
+    let db = TestDatabase::postgres().await;
+    let mut daemon = logged(&db, &["stripe"]).server("ack_deadline = \"30s\"").start().await;
+    daemon.sender().send(STRIPE, &stripe().event("evt_0", "invoice.paid")).await.assert_accepted();
+    let mut holder = PgConnection::connect(&db.url()).await.unwrap();
+    holder.execute("BEGIN; LOCK TABLE event IN EXCLUSIVE MODE").await.unwrap();
+    let sender = daemon.sender();
+    let left =
+        tokio::spawn(
+            async move { sender.send(STRIPE, &stripe().event("evt_1", "invoice.paid")).await },
+        );
+    eventually(PATIENCE, "its commit", || async {
+        let waiting = "SELECT count(*) FROM pg_stat_activity
+             WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'WITH fresh%'";
+        (db.number(waiting).await == 1).then_some(())
+    })
+    .await;
+    left.abort();
+    assert!(left.await.is_err(), "it had no answer");
+    holder.execute("COMMIT").await.unwrap();
+    eventually(PATIENCE, "the event", || async { (events(&db).await == 2).then_some(()) }).await;
+    assert!(daemon.stop().await.success());
+}
