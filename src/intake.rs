@@ -27,7 +27,7 @@ pub use captures::{Captures, Capturing, POLL};
 pub use desk::Desk;
 pub use rejections::RejectionKeeper;
 
-use near::{Counted, Near, Pending, Places};
+use near::{Counted, Near, Pending};
 use pressure::{Limit, Pressure};
 
 /// How much may wait for the database.
@@ -51,7 +51,8 @@ pub struct Recorder {
     budget: usize,
     pending: Pending,
     parts: Arc<RecorderParts>,
-    places: Places,
+    /// For threads that commit by themselves.
+    places: Arc<Semaphore>,
     deadline: Duration,
 }
 
@@ -125,14 +126,15 @@ impl Recorder {
         let (queue, waiting) = mpsc::channel(settings.queue_events.max(1));
         let budget = settings.queue_bytes.min(Semaphore::MAX_PERMITS);
         let pressure = Pressure::new(Instant::now());
+        let parts = Arc::new(parts);
         let recorder = Self {
             queue,
             limit: pressure.limit(),
             bytes: Arc::new(Semaphore::new(budget)),
             budget,
             pending: Pending::default(),
-            parts: Arc::new(parts.clone()),
-            places: Places::new(),
+            parts: Arc::clone(&parts),
+            places: near::places(),
             deadline: settings.ack_deadline,
         };
         tracker.spawn(batch::run(waiting, pressure, parts, closing));
@@ -147,7 +149,8 @@ impl Recorder {
 
     /// Records an event and returns when it is durable. `desk` is that of the thread that waits.
     ///
-    /// Waits at most the ack deadline. Cancel-safe: dropping the future does not stop the recording.
+    /// Waits at most the ack deadline. Cancel-safe: dropping the future does not stop the recording, while the thread's
+    /// runtime lives.
     pub async fn submit(&self, verified: Verified, desk: &Desk) -> Result<Recorded, SubmitError> {
         let bytes = verified.body().len();
         let event = new_event(verified, &self.parts.routes, self.parts.retention);

@@ -1,6 +1,7 @@
 //! Group commit: take one, drain what waits, commit, answer. No artificial delay: while a batch
 //! commits, the next one gathers.
 
+use std::sync::Arc;
 use std::time::Instant;
 
 use tokio::sync::{mpsc, oneshot};
@@ -21,7 +22,7 @@ const BATCH_BYTES_MAX: usize = 4 * 1024 * 1024;
 pub(super) async fn run(
     mut waiting: mpsc::Receiver<Waiting>,
     mut pressure: Pressure,
-    parts: RecorderParts,
+    parts: Arc<RecorderParts>,
     closing: CancellationToken,
 ) {
     // What didn't fit into the batch before.

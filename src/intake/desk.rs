@@ -4,6 +4,8 @@
 //! runtime is a system call. One a batch and thread is enough: the recorder sends all answers for one
 //! thread as one parcel, and they are handed out there, where waking a task costs next to nothing.
 
+use std::sync::Arc;
+
 use tokio::sync::{mpsc, oneshot};
 
 use super::near::Near;
@@ -14,7 +16,7 @@ use crate::store::{Recorded, StoreError};
 pub struct Desk {
     parcels: mpsc::UnboundedSender<Vec<Letter>>,
     /// Commits what is submitted from here while nothing else waits.
-    pub(super) near: Option<Near>,
+    pub(super) near: Option<Arc<Near>>,
 }
 
 /// An answer, and who waits for it.
@@ -36,7 +38,7 @@ impl Desk {
                 parcel.into_iter().for_each(Letter::deliver);
             }
         };
-        (Self { parcels, near }, hand_out)
+        (Self { parcels, near: near.map(Arc::new) }, hand_out)
     }
 
     fn is(&self, other: &Self) -> bool {

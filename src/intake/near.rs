@@ -1,7 +1,7 @@
 //! Commits on the thread that received.
 //!
 //! Where little comes, each event is a batch of its own, and to hand it to the recorder's task and its answer back
-//! wakes two threads: half as long again as its commit takes. So while nothing else waits or is being committed, the
+//! wakes three threads. So while nothing else waits or is being committed, the
 //! thread that has the event commits it itself, over a connection of its own. What comes meanwhile waits for the
 //! recorder, as ever; so does what goes into a lane, which is in the order in which it came.
 
@@ -39,36 +39,30 @@ impl Drop for Counted {
 }
 
 /// The threads that may still get a connection of their own.
-#[derive(Debug, Clone)]
-pub(super) struct Places(Arc<Semaphore>);
-
-impl Places {
-    pub(super) fn new() -> Self {
-        Self(Arc::new(Semaphore::new(THREADS_MAX)))
-    }
+pub(super) fn places() -> Arc<Semaphore> {
+    Arc::new(Semaphore::new(THREADS_MAX))
 }
 
-/// What a thread needs to commit by itself. Cheap to clone.
-#[derive(Debug, Clone)]
+/// What a thread needs to commit by itself.
+#[derive(Debug)]
 pub(super) struct Near {
-    parts: Arc<RecorderParts>,
-    _place: Arc<OwnedSemaphorePermit>,
+    parts: RecorderParts,
+    _place: OwnedSemaphorePermit,
 }
 
 impl Near {
     /// For the runtime on which this is called. `None` where there is one writer anyway, or no place.
-    pub(super) fn new(parts: &RecorderParts, places: &Places) -> Option<Self> {
+    pub(super) fn new(parts: &RecorderParts, places: &Arc<Semaphore>) -> Option<Self> {
         let store = parts.store.near()?;
-        let place = Arc::clone(&places.0).try_acquire_owned().ok()?;
-        let parts = Arc::new(RecorderParts { store, ..parts.clone() });
-        Some(Self { parts, _place: Arc::new(place) })
+        let place = Arc::clone(places).try_acquire_owned().ok()?;
+        Some(Self { parts: RecorderParts { store, ..parts.clone() }, _place: place })
     }
 
     /// Commits it, in a task that only the end of this thread's runtime ends: a thread that has answered all its senders
     /// may be gone before a commit that outlived the ack's deadline. Such an event is as after a crash: it may be there,
     /// nobody was told so, and what was born leased with it is claimed when its lease lapses.
-    pub(super) fn commit(&self, alone: Waiting) {
-        let parts = Arc::clone(&self.parts);
-        tokio::spawn(async move { batch::commit(vec![alone], &parts).await });
+    pub(super) fn commit(self: &Arc<Self>, alone: Waiting) {
+        let near = Arc::clone(self);
+        tokio::spawn(async move { batch::commit(vec![alone], &near.parts).await });
     }
 }

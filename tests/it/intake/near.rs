@@ -3,39 +3,49 @@
 use std::time::Duration;
 
 use sqlx::{Connection, Executor, PgConnection};
+use tokio::task::JoinHandle;
 
 use super::{STRIPE, events, logged, stripe};
-use crate::support::{TestDatabase, eventually};
+use crate::support::sender::Sent;
+use crate::support::{Daemon, TestDatabase, eventually};
 
 const PATIENCE: Duration = Duration::from_secs(60);
+
+/// A daemon that has recorded one event, and a session that keeps it from recording another.
+async fn held(db: &TestDatabase) -> (Daemon, PgConnection) {
+    let daemon = logged(db, &["stripe"]).server("ack_deadline = \"30s\"").start().await;
+    send(&daemon, "evt_0").await.unwrap().assert_accepted();
+    let mut holder = PgConnection::connect(&db.url()).await.unwrap();
+    holder.execute("BEGIN; LOCK TABLE event IN EXCLUSIVE MODE").await.unwrap();
+    (daemon, holder)
+}
+
+fn send(daemon: &Daemon, id: &'static str) -> JoinHandle<Sent> {
+    let sender = daemon.sender();
+    tokio::spawn(async move { sender.send(STRIPE, &stripe().event(id, "invoice.paid")).await })
+}
+
+/// Returns when so many sessions wait in the statement that records.
+async fn recording(db: &TestDatabase, sessions: i64) {
+    let waiting = "SELECT count(*) FROM pg_stat_activity
+         WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'WITH fresh%'";
+    eventually(PATIENCE, "the commits that wait", || async {
+        (db.number(waiting).await == sessions).then_some(())
+    })
+    .await;
+}
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_beside_a_slow_commit_has_a_commit_of_its_own() {
     let db = TestDatabase::postgres().await;
-    let daemon = logged(&db, &["stripe"]).server("ack_deadline = \"30s\"").start().await;
-    daemon.sender().send(STRIPE, &stripe().event("evt_0", "invoice.paid")).await.assert_accepted();
-
-    let mut holder = PgConnection::connect(&db.url()).await.unwrap();
-    holder.execute("BEGIN; LOCK TABLE event IN EXCLUSIVE MODE").await.unwrap();
-    let send = |id: &'static str| {
-        let sender = daemon.sender();
-        tokio::spawn(async move { sender.send(STRIPE, &stripe().event(id, "invoice.paid")).await })
-    };
-    let recording = async |sessions: i64| {
-        let waiting = "SELECT count(*) FROM pg_stat_activity
-             WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'WITH fresh%'";
-        eventually(PATIENCE, "the commits that wait", || async {
-            (db.number(waiting).await == sessions).then_some(())
-        })
-        .await;
-    };
-    let alone = send("evt_1");
-    recording(1).await;
+    let (daemon, mut holder) = held(&db).await;
+    let alone = send(&daemon, "evt_1");
+    recording(&db, 1).await;
     // By the recorder, while the other one is still being committed.
-    let beside = send("evt_2");
-    recording(2).await;
+    let beside = send(&daemon, "evt_2");
+    recording(&db, 2).await;
     // It waits for the recorder, and finds what the thread has committed.
-    let copy = send("evt_1");
+    let copy = send(&daemon, "evt_1");
     holder.execute("COMMIT").await.unwrap();
     let alone = alone.await.unwrap();
     alone.assert_accepted();
@@ -47,21 +57,9 @@ async fn what_comes_beside_a_slow_commit_has_a_commit_of_its_own() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_came_alone_is_recorded_though_its_sender_left() {
     let db = TestDatabase::postgres().await;
-    let mut daemon = logged(&db, &["stripe"]).server("ack_deadline = \"30s\"").start().await;
-    daemon.sender().send(STRIPE, &stripe().event("evt_0", "invoice.paid")).await.assert_accepted();
-    let mut holder = PgConnection::connect(&db.url()).await.unwrap();
-    holder.execute("BEGIN; LOCK TABLE event IN EXCLUSIVE MODE").await.unwrap();
-    let sender = daemon.sender();
-    let left =
-        tokio::spawn(
-            async move { sender.send(STRIPE, &stripe().event("evt_1", "invoice.paid")).await },
-        );
-    eventually(PATIENCE, "its commit", || async {
-        let waiting = "SELECT count(*) FROM pg_stat_activity
-             WHERE datname = current_database() AND wait_event_type = 'Lock' AND query LIKE 'WITH fresh%'";
-        (db.number(waiting).await == 1).then_some(())
-    })
-    .await;
+    let (mut daemon, mut holder) = held(&db).await;
+    let left = send(&daemon, "evt_1");
+    recording(&db, 1).await;
     left.abort();
     assert!(left.await.is_err(), "it had no answer");
     holder.execute("COMMIT").await.unwrap();

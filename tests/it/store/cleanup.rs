@@ -197,38 +197,46 @@ both_databases!(one_replica_runs_a_cleanup_and_a_lost_one_is_taken_over, |db| as
     assert_eq!((runs[0].events, runs[0].bodies, runs[0].rejections), (3, 2, 1));
 });
 
+/// Stops whoever does this to a row, before he does it, until the session that is returned ends.
+async fn stopped_before(db: &TestDatabase, what: &str) -> PgConnection {
+    db.run(&format!(
+        "CREATE FUNCTION wait_here() RETURNS trigger LANGUAGE plpgsql AS
+            $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN COALESCE(NEW, OLD); END $$;
+         CREATE TRIGGER wait_here BEFORE {what} FOR EACH ROW EXECUTE FUNCTION wait_here()"
+    ))
+    .await;
+    let mut holder = PgConnection::connect(&db.url()).await.unwrap();
+    holder.execute("SELECT pg_advisory_lock(7)").await.unwrap();
+    holder
+}
+
+/// Whether so many sessions wait for a lock.
+async fn waiting(db: &TestDatabase, sessions: i64) -> Option<()> {
+    let query = "SELECT count(*) FROM pg_stat_activity
+                  WHERE datname = current_database() AND wait_event_type = 'Lock'";
+    (db.number(query).await == sessions).then_some(())
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_round_during_a_cleanup_keeps_its_body_or_is_not_made() {
     let db = TestDatabase::postgres().await;
     let store = db.store().await;
     let (ours, _) = delivered(&store, "evt_1", "a").await;
     expire(&db, "event_body", "1 = 1").await;
-    // The cleanup has taken its snapshot and locked the row when its DELETE comes to this trigger.
-    db.run(
-        "CREATE FUNCTION wait_here() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN OLD; END $$;
-         CREATE TRIGGER wait_here BEFORE DELETE ON event_body FOR EACH ROW EXECUTE FUNCTION wait_here()",
-    )
-    .await;
-    let mut holder = PgConnection::connect(&db.url()).await.unwrap();
-    holder.execute("SELECT pg_advisory_lock(7)").await.unwrap();
-    let waiting = async |backends: i64| {
-        let query = "SELECT count(*) FROM pg_stat_activity
-                      WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        (db.number(query).await == backends).then_some(())
-    };
+    // The cleanup has taken its snapshot and locked the row when its DELETE comes to the trigger.
+    let holder = stopped_before(&db, "DELETE ON event_body").await;
     let sweeping = tokio::spawn({
         let store = store.clone();
         async move { store.sweep_bodies(10, Cursor::START).await }
     });
     let patience = Duration::from_secs(10);
-    eventually(patience, "the cleanup at its trigger", || waiting(1)).await;
+    eventually(patience, "the cleanup at its trigger", || waiting(&db, 1)).await;
     let replaying = tokio::spawn({
         let store = store.clone();
         async move { store.replay(ours, Vec::new(), true).await }
     });
     eventually(patience, "the replay, done or waiting", || async {
-        if replaying.is_finished() { Some(()) } else { waiting(2).await }
+        if replaying.is_finished() { Some(()) } else { waiting(&db, 2).await }
     })
     .await;
     holder.close().await.unwrap();
@@ -280,25 +288,13 @@ async fn a_conflict_that_is_being_kept_keeps_its_event_from_a_cleanup() {
     let store = db.store().await;
     fresh(&store, event("evt_1", b"first", &[])).await;
     expire(&db, "event", "1 = 1").await;
-    // The conflict stops here, when its statement has looked at everything else.
-    db.run(
-        "CREATE FUNCTION wait_here() RETURNS trigger LANGUAGE plpgsql AS
-            $$ BEGIN PERFORM pg_advisory_xact_lock(7); RETURN NEW; END $$;
-         CREATE TRIGGER wait_here BEFORE INSERT ON event_conflict FOR EACH ROW EXECUTE FUNCTION wait_here()",
-    )
-    .await;
-    let mut holder = PgConnection::connect(&db.url()).await.unwrap();
-    holder.execute("SELECT pg_advisory_lock(7)").await.unwrap();
+    // Its statement has looked at everything else then.
+    let holder = stopped_before(&db, "INSERT ON event_conflict").await;
     let keeping = tokio::spawn({
         let store = store.clone();
         async move { crate::store::ground::record(&store, event("evt_1", b"other", &[])).await }
     });
-    eventually(Duration::from_secs(10), "the conflict at its trigger", || async {
-        let query = "SELECT count(*) FROM pg_stat_activity
-                      WHERE datname = current_database() AND wait_event_type = 'Lock'";
-        (db.number(query).await == 1).then_some(())
-    })
-    .await;
+    eventually(Duration::from_secs(10), "the conflict at its trigger", || waiting(&db, 1)).await;
     let swept = store.sweep_events(10, Duration::ZERO, Cursor::START).await.unwrap();
     assert_eq!(swept.deleted, 0, "its event went while the conflict was on its way");
     holder.close().await.unwrap();
