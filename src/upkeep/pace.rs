@@ -8,10 +8,10 @@ use std::time::Duration;
 
 use super::CleanupSettings;
 
-/// How long a gentle statement may take, its commit and its way there included: no answer is later than that by it.
+/// How long a gentle statement may take, its commit and its way there included.
 const STATEMENT: Duration = Duration::from_millis(15);
 
-/// How many times as long the pause behind it is: fewer than one answer of a hundred is late.
+/// How many times as long the pause behind it is: statements run in less than a hundredth of the time.
 const REST: u32 = 120;
 
 /// But no longer than this, however long one statement took: a run's claim and its time go on.
