@@ -16,6 +16,7 @@ use crate::event::Event;
 use crate::handler::Variables;
 use crate::handler::{Context, Outcome, Pattern, Routes, function};
 use crate::http::Stopper;
+use crate::intake::NearCommits;
 use crate::metric::Metrics;
 use crate::source::{Source, Sources};
 use crate::store::effect::Tx;
@@ -54,6 +55,7 @@ pub struct Running {
     stoppers: [Stopper; 2],
     listeners: Vec<JoinHandle<std::io::Result<()>>>,
     readiness: crate::http::Readiness,
+    near_commits: NearCommits,
     intake: TaskTracker,
     intake_closing: CancellationToken,
     worker: JoinHandle<()>,

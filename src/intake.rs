@@ -25,6 +25,7 @@ mod rejections;
 pub use births::{Birth, Births};
 pub use captures::{Captures, Capturing, POLL};
 pub use desk::Desk;
+pub use near::NearCommits;
 pub use rejections::RejectionKeeper;
 
 use near::{Counted, Near, Pending};
@@ -51,8 +52,7 @@ pub struct Recorder {
     budget: usize,
     pending: Pending,
     parts: Arc<RecorderParts>,
-    /// For threads that commit by themselves.
-    places: Arc<Semaphore>,
+    near: NearCommits,
     deadline: Duration,
 }
 
@@ -134,7 +134,7 @@ impl Recorder {
             budget,
             pending: Pending::default(),
             parts: Arc::clone(&parts),
-            places: near::places(),
+            near: NearCommits::new(),
             deadline: settings.ack_deadline,
         };
         tracker.spawn(batch::run(waiting, pressure, parts, closing));
@@ -144,13 +144,18 @@ impl Recorder {
     /// Opens a desk for the thread that this is called on, and its runtime: what hands out the answers is to be run
     /// there as a task.
     pub fn desk(&self) -> (Desk, impl Future<Output = ()> + 'static) {
-        Desk::open(Near::new(&self.parts, &self.places))
+        Desk::open(Near::new(&self.parts, &self.near))
+    }
+
+    /// What threads with a desk commit by themselves, to be ended before they are.
+    pub fn near_commits(&self) -> NearCommits {
+        self.near.clone()
     }
 
     /// Records an event and returns when it is durable. `desk` is that of the thread that waits.
     ///
-    /// Waits at most the ack deadline. Cancel-safe: dropping the future does not stop the recording, while the thread's
-    /// runtime lives.
+    /// Waits at most the ack deadline. Cancel-safe: dropping the future does not stop the recording, as long as the
+    /// thread's runtime outlives [`NearCommits::end`].
     pub async fn submit(&self, verified: Verified, desk: &Desk) -> Result<Recorded, SubmitError> {
         let bytes = verified.body().len();
         let event = new_event(verified, &self.parts.routes, self.parts.retention);
@@ -193,13 +198,15 @@ impl Recorder {
             .map_err(|_| SubmitError::Overloaded)?;
         let (pending, alone) = self.pending.begin();
         let held = Held { _bytes: bytes, _pending: pending };
-        let waiting = Waiting { submitted, desk: desk.clone(), since: Instant::now(), held };
+        let mut waiting = Waiting { submitted, desk: desk.clone(), since: Instant::now(), held };
         if alone
             && waiting.submitted.is_simple()
             && let Some(near) = &desk.near
         {
-            near.commit(waiting);
-            return Ok(());
+            match near.commit(waiting) {
+                Ok(()) => return Ok(()),
+                Err(back) => waiting = back,
+            }
         }
         self.queue.try_send(waiting).map_err(|_| SubmitError::Overloaded)
     }

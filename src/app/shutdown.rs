@@ -2,8 +2,9 @@
 //!
 //! Readiness turns 503, so that a balancer looks elsewhere; claiming stops, and running calls get
 //! their grace from now on, while requests are still served; WebSockets are closed, which would never end
-//! by themselves; the listeners stop accepting and finish what they have; intake records what was submitted; calls that are still running are cut off and
-//! their deliveries given back, uncounted; the pools close.
+//! by themselves; threads of the listeners end their own commits; the listeners stop accepting and finish what they
+//! have; intake records what was submitted; calls that are still running are cut off and their deliveries given back,
+//! uncounted; the pools close.
 
 use std::time::{Duration, Instant};
 
@@ -23,6 +24,9 @@ pub(super) async fn shutdown(running: Running) {
     running.upkeep_stop.cancel();
 
     running.tunnels_closing.cancel();
+    if tokio::time::timeout(STEP_MAX, running.near_commits.end()).await.is_err() {
+        tracing::error!("a commit did not end within {STEP_MAX:?}; nothing of it was acknowledged");
+    }
     for stopper in &running.stoppers {
         stopper.stop(true).await;
     }

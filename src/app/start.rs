@@ -108,6 +108,7 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
         }),
     };
     let recorder = recorder(&shared, &config, births, &intake, &intake_closing);
+    let near_commits = recorder.near_commits();
     let keeper = RejectionKeeper::start(
         shared.store.clone(),
         shared.metrics.clone(),
@@ -207,6 +208,7 @@ pub(super) async fn start(mut app: App) -> Result<Running, RunError> {
         readiness: shared.readiness,
         intake,
         intake_closing,
+        near_commits,
         gateways,
         tunnels_closing,
         worker,

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
+use tokio_util::task::TaskTracker;
 
 use super::{RecorderParts, Waiting, batch};
 
@@ -38,31 +39,57 @@ impl Drop for Counted {
     }
 }
 
-/// The threads that may still get a connection of their own.
-pub(super) fn places() -> Arc<Semaphore> {
-    Arc::new(Semaphore::new(THREADS_MAX))
+/// What threads commit by themselves: who may, and what is on its way. Cheap to clone.
+#[derive(Debug, Clone)]
+pub struct NearCommits {
+    places: Arc<Semaphore>,
+    running: TaskTracker,
+}
+
+impl NearCommits {
+    pub(super) fn new() -> Self {
+        Self { places: Arc::new(Semaphore::new(THREADS_MAX)), running: TaskTracker::new() }
+    }
+
+    /// Leaves all that comes from now on to the recorder, and returns when no thread commits any more.
+    ///
+    /// To be waited for before those threads end: an answer has a deadline, its commit may outlive it, and it ends with
+    /// its thread. Cancel-safe.
+    pub async fn end(&self) {
+        self.running.close();
+        self.running.wait().await;
+    }
 }
 
 /// What a thread needs to commit by itself.
 #[derive(Debug)]
 pub(super) struct Near {
     parts: RecorderParts,
+    running: TaskTracker,
     _place: OwnedSemaphorePermit,
 }
 
 impl Near {
     /// For the runtime on which this is called. `None` where there is one writer anyway, or no place.
-    pub(super) fn new(parts: &RecorderParts, places: &Arc<Semaphore>) -> Option<Self> {
+    pub(super) fn new(parts: &RecorderParts, commits: &NearCommits) -> Option<Self> {
         let store = parts.store.near()?;
-        let place = Arc::clone(places).try_acquire_owned().ok()?;
-        Some(Self { parts: RecorderParts { store, ..parts.clone() }, _place: place })
+        let place = Arc::clone(&commits.places).try_acquire_owned().ok()?;
+        let parts = RecorderParts { store, ..parts.clone() };
+        Some(Self { parts, running: commits.running.clone(), _place: place })
     }
 
-    /// Commits it, in a task that only the end of this thread's runtime ends: a thread that has answered all its senders
-    /// may be gone before a commit that outlived the ack's deadline. Such an event is as after a crash: it may be there,
-    /// nobody was told so, and what was born leased with it is claimed when its lease lapses.
-    pub(super) fn commit(self: &Arc<Self>, alone: Waiting) {
+    /// Commits it in a task of this thread's runtime. Given back once threads are to end.
+    pub(super) fn commit(self: &Arc<Self>, alone: Waiting) -> Result<(), Waiting> {
+        // Counted before it asks: who closes afterwards waits for it.
+        let counted = self.running.token();
+        if self.running.is_closed() {
+            return Err(alone);
+        }
         let near = Arc::clone(self);
-        tokio::spawn(async move { batch::commit(vec![alone], &near.parts).await });
+        tokio::spawn(async move {
+            batch::commit(vec![alone], &near.parts).await;
+            drop(counted);
+        });
+        Ok(())
     }
 }

@@ -11,11 +11,13 @@ use super::CleanupSettings;
 /// How long a gentle statement may take, its commit and its way there included.
 const STATEMENT: Duration = Duration::from_millis(15);
 
-/// How many times as long the pause behind it is: statements run in less than a hundredth of the time.
-const REST: u32 = 120;
+/// How many times as long the pause behind it is, in each third of a run's gentle time: a run that turns out to be too
+/// slow is hurried by steps. At first statements run in a third of a hundredth of the time: of a hundred answers the last
+/// is late for other reasons.
+const RESTS: [u32; 3] = [300, 100, 30];
 
 /// But no longer than this, however long one statement took: a run's claim and its time go on.
-const REST_MAX: Duration = Duration::from_secs(3);
+const REST_MAX: Duration = Duration::from_secs(6);
 
 /// Rows of the first gentle statement.
 const ROWS_FIRST: u32 = 64;
@@ -67,7 +69,14 @@ impl Pace {
         let fitting = fitting as u32;
         self.rows = fitting.max(ROWS_MIN).min(self.batch);
         let share = f64::from(rows.min(self.batch)) / f64::from(self.batch);
-        took.saturating_mul(REST).min(REST_MAX).max(self.pause.mul_f64(share))
+        took.saturating_mul(self.rests(elapsed)).min(REST_MAX).max(self.pause.mul_f64(share))
+    }
+
+    /// How many times as long as a statement the pause behind it is, within the gentle time.
+    fn rests(&self, elapsed: Duration) -> u32 {
+        let third = self.gentle_for / 3;
+        let passed = RESTS.iter().zip(1..).take_while(|(_, n)| elapsed >= third * *n).count();
+        RESTS[passed.min(RESTS.len() - 1)]
     }
 }
 
@@ -96,10 +105,20 @@ mod tests {
             // Fourteen microseconds a row and two milliseconds for the statement.
             let took = 2 * MS + Duration::from_micros(14) * rows;
             let rest = pace.rest(at, rows, took);
-            assert_eq!(rest, took * REST);
+            assert_eq!(rest, took * if at < 50_000 * MS { 300 } else { 100 });
             at += took + rest;
         }
         assert!((850..=950).contains(&pace.rows(at)), "{}", pace.rows(at));
+    }
+
+    #[test]
+    fn a_run_that_is_too_slow_is_hurried_by_steps() {
+        let mut pace = Pace::gentle(&settings());
+        let mut rest = |seconds| pace.rest(Duration::from_secs(seconds), 100, 10 * MS);
+        assert_eq!([0, 49].map(&mut rest), [3000 * MS; 2]);
+        assert_eq!([50, 99].map(&mut rest), [1000 * MS; 2]);
+        assert_eq!([100, 149].map(&mut rest), [300 * MS; 2]);
+        assert_eq!(rest(150), 50 * MS);
     }
 
     #[test]

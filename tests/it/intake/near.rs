@@ -12,8 +12,9 @@ use crate::support::{Daemon, TestDatabase, eventually};
 const PATIENCE: Duration = Duration::from_secs(60);
 
 /// A daemon that has recorded one event, and a session that keeps it from recording another.
-async fn held(db: &TestDatabase) -> (Daemon, PgConnection) {
-    let daemon = logged(db, &["stripe"]).server("ack_deadline = \"30s\"").start().await;
+async fn held(db: &TestDatabase, ack_deadline: &str) -> (Daemon, PgConnection) {
+    let settings = format!("ack_deadline = {ack_deadline:?}");
+    let daemon = logged(db, &["stripe"]).server(&settings).start().await;
     send(&daemon, "evt_0").await.unwrap().assert_accepted();
     let mut holder = PgConnection::connect(&db.url()).await.unwrap();
     holder.execute("BEGIN; LOCK TABLE event IN EXCLUSIVE MODE").await.unwrap();
@@ -38,7 +39,7 @@ async fn recording(db: &TestDatabase, sessions: i64) {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_comes_beside_a_slow_commit_has_a_commit_of_its_own() {
     let db = TestDatabase::postgres().await;
-    let (daemon, mut holder) = held(&db).await;
+    let (daemon, mut holder) = held(&db, "30s").await;
     let alone = send(&daemon, "evt_1");
     recording(&db, 1).await;
     // By the recorder, while the other one is still being committed.
@@ -57,7 +58,7 @@ async fn what_comes_beside_a_slow_commit_has_a_commit_of_its_own() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_event_that_came_alone_is_recorded_though_its_sender_left() {
     let db = TestDatabase::postgres().await;
-    let (mut daemon, mut holder) = held(&db).await;
+    let (mut daemon, mut holder) = held(&db, "30s").await;
     let left = send(&daemon, "evt_1");
     recording(&db, 1).await;
     left.abort();
@@ -65,4 +66,23 @@ async fn an_event_that_came_alone_is_recorded_though_its_sender_left() {
     holder.execute("COMMIT").await.unwrap();
     eventually(PATIENCE, "the event", || async { (events(&db).await == 2).then_some(()) }).await;
     assert!(daemon.stop().await.success());
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_commit_that_outlives_its_answer_is_waited_for_at_the_end() {
+    let db = TestDatabase::postgres().await;
+    let (mut daemon, mut holder) = held(&db, "300ms").await;
+    let late = send(&daemon, "evt_1");
+    recording(&db, 1).await;
+    assert_eq!(late.await.unwrap().status, 503, "nobody knows yet");
+    daemon.ask_to_stop();
+    eventually(PATIENCE, "it to say so", || async {
+        daemon.log().contains("shutting down").then_some(())
+    })
+    .await;
+    // Time enough for a thread without a request to end.
+    tokio::time::sleep(Duration::from_secs(2)).await;
+    holder.execute("COMMIT").await.unwrap();
+    assert!(daemon.wait_for_end().await.success());
+    assert_eq!(events(&db).await, 2);
 }
