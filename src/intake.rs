@@ -198,15 +198,14 @@ impl Recorder {
             .map_err(|_| SubmitError::Overloaded)?;
         let (pending, alone) = self.pending.begin();
         let held = Held { _bytes: bytes, _pending: pending };
-        let mut waiting = Waiting { submitted, desk: desk.clone(), since: Instant::now(), held };
+        let waiting = Waiting { submitted, desk: desk.clone(), since: Instant::now(), held };
         if alone
             && waiting.submitted.is_simple()
             && let Some(near) = &desk.near
+            && let Some(begun) = near.begin()
         {
-            match near.commit(waiting) {
-                Ok(()) => return Ok(()),
-                Err(back) => waiting = back,
-            }
+            near.commit(begun, waiting);
+            return Ok(());
         }
         self.queue.try_send(waiting).map_err(|_| SubmitError::Overloaded)
     }

@@ -10,6 +10,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_util::task::TaskTracker;
+use tokio_util::task::task_tracker::TaskTrackerToken;
 
 use super::{RecorderParts, Waiting, batch};
 
@@ -78,18 +79,19 @@ impl Near {
         Some(Self { parts, running: commits.running.clone(), _place: place })
     }
 
-    /// Commits it in a task of this thread's runtime. Given back once threads are to end.
-    pub(super) fn commit(self: &Arc<Self>, alone: Waiting) -> Result<(), Waiting> {
+    /// The right to commit one, unless threads are to end.
+    pub(super) fn begin(&self) -> Option<TaskTrackerToken> {
         // Counted before it asks: who closes afterwards waits for it.
         let counted = self.running.token();
-        if self.running.is_closed() {
-            return Err(alone);
-        }
+        (!self.running.is_closed()).then_some(counted)
+    }
+
+    /// Commits it in a task of this thread's runtime.
+    pub(super) fn commit(self: &Arc<Self>, begun: TaskTrackerToken, alone: Waiting) {
         let near = Arc::clone(self);
         tokio::spawn(async move {
             batch::commit(vec![alone], &near.parts).await;
-            drop(counted);
+            drop(begun);
         });
-        Ok(())
     }
 }
