@@ -118,10 +118,12 @@ class Work:
 
 def until(took, window):
     """Windows until `took` tells how long it took."""
-    busy = [window()]
-    while not took():
+    busy, began = [window()], time.monotonic()
+    while not (seconds := took()):
+        if time.monotonic() - began > PATIENCE:
+            raise Failed(f"the cleanup has not ended after {PATIENCE} s")
         busy.append(window())
-    return busy, took()
+    return busy, seconds
 
 
 def one_way(bench, title, how, days, share):
