@@ -58,9 +58,11 @@ pub use error::{OpenError, StoreError};
 pub use sqlx;
 
 pub use connect::{CLEANUP_PLANNING, HOT_PLANNING};
+pub use migrate::Migrate;
 pub use recorded::Recorded;
 pub use settle::AttemptRecord;
 
+use claim::Fronts;
 use connect::Database;
 use group::KnownGroups;
 
@@ -73,6 +75,7 @@ use group::KnownGroups;
 pub struct Store {
     database: Arc<Database>,
     groups: Arc<KnownGroups>,
+    fronts: Arc<Fronts>,
     runtime: Handle,
 }
 
@@ -103,7 +106,12 @@ impl Store {
         if settings.migrate == Migrate::Auto {
             migrate::apply(settings).await?;
         }
-        Ok(Self { database, groups: Arc::default(), runtime: Handle::current() })
+        Ok(Self {
+            database,
+            groups: Arc::default(),
+            fronts: Arc::default(),
+            runtime: Handle::current(),
+        })
     }
 
     /// Closes every connection after its statement. Statements begun later fail as transient.
@@ -182,17 +190,6 @@ pub struct StoreSettings {
     pub statement_timeout: Duration,
     /// Whether bodies and attempts are kept in a table for each day (PostgreSQL).
     pub partition_bodies: bool,
-}
-
-/// What to do with migrations when opening.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Migrate {
-    /// Apply what is missing, guarded against two replicas.
-    Auto,
-    /// Refuse to open when something is missing.
-    Check,
-    /// Don't look.
-    Off,
 }
 
 /// How long each kind of row lives.

@@ -6,28 +6,26 @@ use std::time::Duration;
 use bytes::Bytes;
 use entity::Name;
 use rand::seq::SliceRandom;
-use sqlx::postgres::PgRow;
 use sqlx::sqlite::SqliteRow;
 use uuid::Uuid;
 
-use super::connect::{Database, Postgres, Sqlite};
+use super::connect::{Database, Sqlite};
 use super::error::StoreError;
 use super::row::{get, name, seconds};
 use super::{Claimed, Store};
 use crate::event::Event;
 use crate::received::Headers;
 
+mod front;
+mod postgres;
 mod renew;
 
+pub(super) use front::Fronts;
 pub use renew::{Held, RENEW_POSTGRES, Renewed};
 
-/// Claims on PostgreSQL.
-const CLAIM_POSTGRES: &str = include_str!("sql/claim.postgres.sql");
 /// Claims on SQLite, of one handler and one source at a time.
 const CLAIM_SQLITE: &str = include_str!("sql/claim.sqlite.sql");
 const SOURCES_DUE_SQLITE: &str = include_str!("sql/sources_due.sqlite.sql");
-
-const NEXT_DUE_POSTGRES: &str = include_str!("sql/next_due.postgres.sql");
 
 const NEXT_DUE_SQLITE: &str =
     "SELECT round((julianday(due_at) - julianday('now')) * 86400.0, 3) FROM delivery
@@ -36,17 +34,6 @@ const NEXT_DUE_SQLITE: &str =
 const EVENT_SQLITE: &str =
     "SELECT e.id AS event, e.source, e.event_id, e.type, e.received_at, b.headers, b.body
        FROM event e LEFT JOIN event_body b ON b.event_id = e.id WHERE e.id = ?1";
-
-const UNCLAIM_POSTGRES: &str = "WITH held AS MATERIALIZED (
-        SELECT d.id, t.epoch
-          FROM delivery d JOIN UNNEST($1::uuid[], $2::int8[]) AS t (id, epoch) ON d.id = t.id
-         WHERE d.state = 'leased' AND d.lease_epoch = t.epoch
-         ORDER BY d.id
-           FOR NO KEY UPDATE OF d)
-    UPDATE delivery d
-       SET state = 'pending', attempts = attempts - 1, lease_until = NULL, leased_by = NULL
-      FROM held
-     WHERE d.id = held.id AND d.state = 'leased' AND d.lease_epoch = held.epoch";
 
 const UNCLAIM_SQLITE: &str = "UPDATE delivery SET state = 'pending', attempts = attempts - 1, lease_until = NULL, leased_by = NULL
      WHERE id = ?1 AND state = 'leased' AND lease_epoch = ?2";
@@ -66,14 +53,18 @@ impl Store {
     /// Leases what is due to `worker`, for each handler at most its room: an equal share for each source that has
     /// something due, of each the oldest first. What a source leaves of its share is for the next claim.
     ///
+    /// On PostgreSQL something that became due long ago by its date, and not through this store, may be found a second late
+    /// while much is claimed.
+    ///
     /// Each claim raises the delivery's epoch and counts as a begun try. Deliveries of handlers that
     /// aren't named are left alone. Cancel-safe in the sense of this room: a claim whose answer is
     /// dropped lapses and is rescued.
     pub async fn claim(&self, worker: &str, rooms: Vec<Room>) -> Result<Vec<Claimed>, StoreError> {
         let worker = worker.to_owned();
+        let fronts = Arc::clone(&self.fronts);
         self.detached(|database| async move {
             match &*database {
-                Database::Postgres(postgres) => claim_postgres(postgres, &worker, &rooms).await,
+                Database::Postgres(it) => postgres::claim(it, &fronts, &worker, &rooms).await,
                 Database::Sqlite(sqlite) => claim_sqlite(sqlite, &worker, &rooms).await,
             }
         })
@@ -83,78 +74,23 @@ impl Store {
     /// How long until something is due for these handlers; zero when it is already, `None` when
     /// nothing is pending.
     pub async fn next_due(&self, handlers: Vec<Name>) -> Result<Option<Duration>, StoreError> {
-        let until: Option<f64> = self.detached(|database| next_due(database, handlers)).await?;
+        let fronts = Arc::clone(&self.fronts);
+        let until = self.detached(|database| next_due(database, fronts, handlers)).await?;
         Ok(until.map(|secs| Duration::try_from_secs_f64(secs.max(0.0)).unwrap_or(Duration::MAX)))
     }
 
     /// Gives back claims whose try has not begun: pending again, not counted.
     pub async fn unclaim(&self, claims: Vec<(Uuid, i64)>) -> Result<(), StoreError> {
+        let fronts = Arc::clone(&self.fronts);
         self.detached(|database| async move {
             match &*database {
-                Database::Postgres(postgres) => {
-                    let (ids, epochs): (Vec<Uuid>, Vec<i64>) = claims.into_iter().unzip();
-                    sqlx::query(UNCLAIM_POSTGRES)
-                        .bind(&ids)
-                        .bind(&epochs)
-                        .execute(&postgres.shared)
-                        .await?;
-                }
+                Database::Postgres(it) => postgres::unclaim(it, &fronts, claims).await?,
                 Database::Sqlite(sqlite) => unclaim_sqlite(sqlite, &claims).await?,
             }
             Ok(())
         })
         .await
     }
-}
-
-async fn claim_postgres(
-    postgres: &Postgres,
-    worker: &str,
-    rooms: &[Room],
-) -> Result<Vec<Claimed>, StoreError> {
-    let handlers: Vec<&str> = rooms.iter().map(|room| room.handler.as_str()).collect();
-    let free: Vec<i64> = rooms.iter().map(|room| i64::from(room.free)).collect();
-    let leases: Vec<f64> = rooms.iter().map(|room| seconds(room.lease)).collect();
-    let mut hot = postgres.working().await?;
-    let claim = sqlx::query(CLAIM_POSTGRES).bind(&handlers).bind(&free).bind(&leases).bind(worker);
-    let patience = hot.patience();
-    let answer = tokio::time::timeout(patience, claim.fetch_all(hot.connection())).await;
-    let rows = hot.finish(answer.map(|rows| rows.map_err(StoreError::from)))?;
-    rows.iter().map(claimed_postgres).collect()
-}
-
-fn claimed_postgres(row: &PgRow) -> Result<Claimed, StoreError> {
-    let counts =
-        Counts::new(get(row, "attempts")?, get(row, "attempts_before")?, get(row, "open_for")?);
-    let event = match event_postgres(row) {
-        Ok(event) => event,
-        Err(error) => {
-            tracing::error!(error = %error, "a claimed event can't be read");
-            None
-        }
-    };
-    Ok(counts.claimed(
-        get(row, "id")?,
-        name(get(row, "handler")?)?,
-        get(row, "lease_epoch")?,
-        get(row, "lane")?,
-        event,
-    ))
-}
-
-fn event_postgres(row: &PgRow) -> Result<Option<Event>, StoreError> {
-    let (headers, body): (Option<Vec<u8>>, Option<Vec<u8>>) =
-        (get(row, "headers")?, get(row, "body")?);
-    let (Some(headers), Some(body)) = (headers, body) else { return Ok(None) };
-    Ok(Some(Event {
-        id: get(row, "event")?,
-        source: name(get(row, "source")?)?,
-        event_id: get(row, "event_id")?,
-        kind: get(row, "type")?,
-        received_at: get(row, "received_at")?,
-        headers: Headers::from_bytes(&headers),
-        body: Bytes::from(body),
-    }))
 }
 
 async fn claim_sqlite(
@@ -307,15 +243,13 @@ impl Counts {
     }
 }
 
-async fn next_due(database: Arc<Database>, handlers: Vec<Name>) -> Result<Option<f64>, StoreError> {
+async fn next_due(
+    database: Arc<Database>,
+    fronts: Arc<Fronts>,
+    handlers: Vec<Name>,
+) -> Result<Option<f64>, StoreError> {
     match &*database {
-        Database::Postgres(postgres) => {
-            let handlers: Vec<&str> = handlers.iter().map(Name::as_str).collect();
-            Ok(sqlx::query_scalar(NEXT_DUE_POSTGRES)
-                .bind(&handlers)
-                .fetch_one(&postgres.shared)
-                .await?)
-        }
+        Database::Postgres(it) => postgres::next_due(it, &fronts, &handlers).await,
         Database::Sqlite(sqlite) => {
             let mut least: Option<f64> = None;
             for handler in &handlers {

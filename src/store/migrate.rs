@@ -14,6 +14,17 @@ use super::lock::FileLock;
 use super::partition::{PARTITION, is_partitioned};
 use super::pool::{ACQUIRE_TIMEOUT, postgres_pool, sqlite_pool};
 
+/// What to do with migrations when opening.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Migrate {
+    /// Apply what is missing, guarded against two replicas.
+    Auto,
+    /// Refuse to open when something is missing.
+    Check,
+    /// Don't look.
+    Off,
+}
+
 /// The key of PostgreSQL's advisory lock: "hookonce" in ASCII.
 const ADVISORY_LOCK: i64 = 0x686f_6f6b_6f6e_6365;
 

@@ -57,7 +57,12 @@ impl Store {
     pub fn near(&self) -> Option<Self> {
         let Database::Postgres(postgres) = &*self.database else { return None };
         let database = Arc::new(Database::Postgres(Box::new(postgres.near())));
-        Some(Self { database, groups: Arc::clone(&self.groups), runtime: Handle::current() })
+        Some(Self {
+            database,
+            groups: Arc::clone(&self.groups),
+            fronts: Arc::clone(&self.fronts),
+            runtime: Handle::current(),
+        })
     }
 
     /// Records a batch in one commit and returns one answer per input, in order.
@@ -85,13 +90,14 @@ impl Store {
         sizes: Vec<usize>,
     ) -> Vec<Result<Recorded, StoreError>> {
         let events = batch.len();
-        let groups = Arc::clone(&self.groups);
+        let (groups, fronts) = (Arc::clone(&self.groups), Arc::clone(&self.fronts));
         let runtime = self.runtime.clone();
         let done = self
             .detached_long(|database| async move {
                 let batch: Vec<&NewEvent> = batch.iter().collect();
                 groups.keep(&database, &batch).await;
                 let answers = record(&database, &batch, &sizes).await;
+                fronts.recorded(&batch);
                 checkpoint::recorded(&database, &batch, &runtime);
                 Ok(answers)
             })

@@ -5,13 +5,15 @@ use std::time::Duration;
 
 use entity::TryOutcome;
 use hookonce::store::claim::Held;
-use hookonce::store::{Settled, Verdict};
+use hookonce::store::{Settled, Store, Verdict};
 
 use super::ground::{
-    LEASE, claim, claim_one, delivered, event, fresh, name, room, settle, settlement,
+    LEASE, claim, claim_one, delivered, event, event_of, fresh, name, room, settle, settlement,
 };
+use super::lane::in_lane;
 use crate::both_databases;
-use crate::support::TestDatabase;
+use crate::support::wait::eventually;
+use crate::support::{Kind, TestDatabase};
 
 both_databases!(a_claim_leases_the_oldest_first_and_brings_the_event_along, |db| async move {
     let store = db.store().await;
@@ -136,3 +138,92 @@ async fn a_claim_that_fails_half_way_uses_up_no_try_on_sqlite() {
     let first = claim_one(&store, "a").await;
     assert_eq!((first.attempt, first.tried), (1, 1));
 }
+
+/// Records and claims so many that the front of what is pending is remembered, and leaves `rest` pending.
+async fn much_is_claimed(store: &Store, rest: usize) {
+    for batch in 0..6 {
+        let count = if batch == 5 { rest } else { 256 };
+        let events = (0..count).map(|at| event(&format!("evt_{batch}_{at}"), b"{}", &["a"]));
+        assert!(store.record_batch(events.collect()).await.iter().all(Result::is_ok));
+    }
+    let mut claimed = 0;
+    while claimed < 5 * 256 {
+        claimed += store.claim("w", vec![room("a", 256)]).await.unwrap().len();
+    }
+}
+
+const LONG_AGO: &str = "UPDATE delivery SET due_at = LONG_AGO, source = 'another' WHERE id IN (
+    SELECT id FROM delivery WHERE state = 'pending' ORDER BY due_at DESC LIMIT 1)";
+
+const OLD: &str = "SELECT e.event_id FROM event e JOIN delivery d ON d.event_id = e.id WHERE d.source = 'another'";
+
+const PATIENCE: Duration = Duration::from_secs(30);
+
+/// One that is pending becomes due an hour ago, and of a source that nobody here has heard of.
+async fn one_becomes_due_long_ago(db: &TestDatabase) {
+    let long_ago = match db.kind() {
+        Kind::Postgres => "now() - interval '1 hour'",
+        Kind::Sqlite => "strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 hour')",
+    };
+    db.run(&LONG_AGO.replace("LONG_AGO", long_ago)).await;
+}
+
+both_databases!(what_becomes_due_long_ago_is_found_while_much_is_claimed, |db| async move {
+    let store = db.store().await;
+    much_is_claimed(&store, 50).await;
+    one_becomes_due_long_ago(&db).await;
+    let old = db.texts(OLD).await;
+    eventually(PATIENCE, "the old one to be claimed", || async {
+        let claims = store.claim("w", vec![room("a", 1)]).await.unwrap();
+        let ids = claims.into_iter().filter_map(|claim| Some(claim.event?.event_id));
+        ids.into_iter().find(|id| *id == old[0])
+    })
+    .await;
+});
+
+both_databases!(what_is_told_to_be_due_is_found_by_the_next_claim, |db| async move {
+    let store = db.store().await;
+    much_is_claimed(&store, 1).await;
+    one_becomes_due_long_ago(&db).await;
+    eventually(PATIENCE, "it to be told", || async {
+        store.next_due(vec![name("a")]).await.unwrap().filter(Duration::is_zero)
+    })
+    .await;
+    assert_eq!(claim(&store, "a", 1).await.len(), 1);
+});
+
+both_databases!(
+    what_is_given_back_is_found_by_the_next_claim_however_long_it_is_due,
+    |db| async move {
+        let store = db.store().await;
+        much_is_claimed(&store, 1).await;
+        let last = claim_one(&store, "a").await;
+        db.run("UPDATE delivery SET source = 'another' WHERE state = 'leased'").await;
+        store.unclaim(vec![(last.delivery, last.epoch)]).await.unwrap();
+        assert_eq!(claim(&store, "a", 1).await.len(), 1);
+    }
+);
+
+both_databases!(
+    what_is_recorded_is_found_by_the_next_claim_whatever_source_it_is_of,
+    |db| async move {
+        let store = db.store().await;
+        much_is_claimed(&store, 1).await;
+        fresh(&store, event_of("till", "evt_1", b"{}", &["a"])).await;
+        assert_eq!(claim(&store, "a", 2).await.len(), 2);
+    }
+);
+
+// One that is handed on in its lane is due since it was recorded.
+both_databases!(a_lane_is_handed_on_to_the_next_claim_while_much_is_claimed, |db| async move {
+    let store = db.store().await;
+    much_is_claimed(&store, 1).await;
+    for id in ["evt_1", "evt_2"] {
+        fresh(&store, in_lane(id, "lane", false)).await;
+    }
+    let first = claim(&store, "a", 2).await.pop().unwrap();
+    assert_eq!(first.lane.as_deref(), Some("lane"));
+    db.run("UPDATE delivery SET due_at = opened_at, source = 'another' WHERE lane_waits").await;
+    settle(&store, settlement(&first, Verdict::Delivered, TryOutcome::Delivered)).await;
+    assert_eq!(claim_one(&store, "a").await.lane.as_deref(), Some("lane"));
+});
