@@ -71,8 +71,8 @@ impl Store {
         .await
     }
 
-    /// How long until something is due for these handlers; zero when it is already, `None` when
-    /// nothing is pending.
+    /// How long until something is due for these handlers, or may be found that is due already; zero when something is, `None`
+    /// when nothing is pending.
     pub async fn next_due(&self, handlers: Vec<Name>) -> Result<Option<Duration>, StoreError> {
         let fronts = Arc::clone(&self.fronts);
         let until = self.detached(|database| next_due(database, fronts, handlers)).await?;

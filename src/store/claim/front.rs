@@ -2,12 +2,12 @@
 //!
 //! What is claimed leaves a dead entry in the index of all that is pending, until the next vacuum. Whoever drains a
 //! backlog from its old end would walk over all of them each time: claiming the last of a million costs tens of
-//! milliseconds, however few are asked for. So a claim begins a little before what was last claimed of each source.
+//! milliseconds, however few are asked for. So each claim tells, of each source, from where on the next one has to look.
 //!
-//! What comes to lie before that (given back by another replica, passed over while somebody held it, replayed beside this
-//! process) is found by a claim that looks everywhere, once a second. Until a thousand were claimed, all of them do.
+//! What comes to lie before that (given back by another replica, or replayed beside this process) is found by a claim that
+//! looks everywhere, once a second. Until a thousand were claimed, all of them do.
 
-use std::collections::{BTreeMap, HashMap};
+use std::collections::{BTreeMap, BTreeSet, HashMap};
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
@@ -22,13 +22,16 @@ const LOOK_EVERY: Duration = Duration::from_secs(1);
 /// Before this many dead entries it isn't worth it.
 const CLAIMED_MIN: usize = 1_000;
 
-/// Due times are those at which recording began, and its statement may take as long as a hot one may: so much earlier
-/// than what was claimed, others may still become visible.
-const MARGIN: Duration = Duration::from_secs(10);
-
 /// The fronts of all handlers.
 #[derive(Debug, Default)]
-pub(in crate::store) struct Fronts(Mutex<HashMap<Name, Front>>);
+pub(in crate::store) struct Fronts(Mutex<Inner>);
+
+#[derive(Debug, Default)]
+struct Inner {
+    handlers: HashMap<Name, Front>,
+    /// How often all was forgotten: what a statement says that began before is not believed.
+    forgotten: u64,
+}
 
 #[derive(Debug, Default)]
 struct Front {
@@ -36,110 +39,117 @@ struct Front {
     looked: Option<Instant>,
     /// Its deliveries may be in lanes: one that is handed on is due since long ago.
     laned: bool,
-    /// Of each source that something was recorded for, claimed from or found pending, when the first that may still be
-    /// pending was due.
+    /// Of each source that something was recorded for or found pending, from where on to look.
     sources: BTreeMap<String, Option<DateTime<Utc>>>,
 }
 
 impl Front {
-    fn is_known(&self, now: Instant) -> bool {
-        let looked = self.looked.is_some_and(|at| now.duration_since(at) < LOOK_EVERY);
-        looked && !self.laned && self.claimed >= CLAIMED_MIN
-    }
-
-    fn first(&self) -> Option<DateTime<Utc>> {
-        // None is less than any: a source of which nothing was claimed is looked through.
-        self.sources.values().min().copied().flatten()
+    /// How long it is believed from now on; `None` when everything is to be looked at.
+    fn known_for(&self, now: Instant) -> Option<Duration> {
+        let left = LOOK_EVERY.checked_sub(now.duration_since(self.looked?))?;
+        (!left.is_zero() && !self.laned && self.claimed >= CLAIMED_MIN).then_some(left)
     }
 }
 
-/// What a claim is told of sources: a row each of three columns. Handlers that aren't in it are looked through.
+/// What a claim is told.
 #[derive(Debug, Default)]
 pub(super) struct Known {
-    pub(super) handlers: Vec<String>,
-    pub(super) sources: Vec<String>,
-    pub(super) due_from: Vec<Option<DateTime<Utc>>>,
+    /// The handlers that need not be looked through.
+    pub(super) handlers: BTreeSet<String>,
+    /// Their sources.
+    pub(super) places: Vec<Place>,
+    /// How long until one of them has to be looked through.
+    pub(super) look_in: Option<Duration>,
+    forgotten: u64,
 }
 
-/// A delivery that was claimed.
+/// A source of a handler, from where on it is looked at, and the handler's room.
 #[derive(Debug)]
-pub(super) struct Taken<'a> {
-    pub(super) handler: &'a Name,
+pub(super) struct Place {
+    pub(super) handler: Name,
     pub(super) source: String,
-    pub(super) due_at: DateTime<Utc>,
-    pub(super) laned: bool,
+    pub(super) due_from: Option<DateTime<Utc>>,
+    pub(super) free: u32,
+}
+
+impl Known {
+    pub(super) fn column<'a, T>(&'a self, read: impl Fn(&'a Place) -> T) -> Vec<T> {
+        self.places.iter().map(read).collect()
+    }
 }
 
 impl Fronts {
-    /// What is known of these handlers at this time.
+    /// What is known of these handlers, with so much room each.
     pub(super) fn known<'a>(
         &self,
-        handlers: impl Iterator<Item = &'a Name>,
+        handlers: impl Iterator<Item = (&'a Name, u32)>,
         now: Instant,
     ) -> Known {
-        let fronts = self.lock();
-        let mut known = Known::default();
-        for handler in handlers {
-            let Some(front) = fronts.get(handler).filter(|it| it.is_known(now)) else { continue };
-            for (source, due_from) in &front.sources {
-                known.handlers.push(handler.as_str().to_owned());
-                known.sources.push(source.clone());
-                known.due_from.push(*due_from);
-            }
+        let inner = self.lock();
+        let mut known = Known { forgotten: inner.forgotten, ..Known::default() };
+        for (handler, free) in handlers {
+            let Some(front) = inner.handlers.get(handler) else { continue };
+            let Some(left) = front.known_for(now) else { continue };
+            known.look_in = Some(known.look_in.map_or(left, |other| other.min(left)));
+            known.handlers.insert(handler.as_str().to_owned());
+            known.places.extend(front.sources.iter().map(|(source, due_from)| Place {
+                handler: handler.clone(),
+                source: source.clone(),
+                due_from: *due_from,
+                free,
+            }));
         }
         known
     }
 
-    /// Of each handler, when the first that may still be pending was due; `None` when it could be any.
-    pub(super) fn first(&self, handlers: &[Name], now: Instant) -> Vec<Option<DateTime<Utc>>> {
-        let fronts = self.lock();
-        let first = |handler| fronts.get(handler).filter(|it| it.is_known(now))?.first();
-        handlers.iter().map(first).collect()
-    }
-
-    /// These handlers were looked through from this time on, and these are the sources of which something is pending.
-    pub(super) fn looked<'a>(
+    /// What a claim for these handlers tells of sources, who was told `known` at this time.
+    pub(super) fn told<'a>(
         &self,
         handlers: impl Iterator<Item = &'a Name>,
-        found: impl Iterator<Item = (Name, String)>,
-        at: Instant,
+        known: &Known,
+        told: Vec<(Name, String, DateTime<Utc>)>,
+        asked: Instant,
     ) {
-        let mut fronts = self.lock();
-        for handler in handlers {
-            fronts.entry(handler.clone()).or_default().looked = Some(at);
+        let mut inner = self.lock();
+        if inner.forgotten != known.forgotten {
+            return;
         }
-        for (handler, source) in found {
-            fronts.entry(handler).or_default().sources.entry(source).or_default();
+        for handler in handlers.filter(|it| !known.handlers.contains(it.as_str())) {
+            inner.handlers.entry(handler.clone()).or_default().looked = Some(asked);
+        }
+        let believed: HashMap<(&Name, &str), Option<DateTime<Utc>>> =
+            known.places.iter().map(|it| ((&it.handler, &*it.source), it.due_from)).collect();
+        for (handler, source, due_from) in told {
+            let place = believed.get(&(&handler, &*source)).copied();
+            let front =
+                inner.handlers.entry(handler).or_default().sources.entry(source).or_default();
+            // Another claim may have looked meanwhile, and found what this one was told not to look at.
+            if place.is_none_or(|believed| believed == *front) {
+                *front = Some(due_from);
+            }
         }
     }
 
-    /// These were claimed, by one statement.
-    pub(super) fn claimed<'a>(&self, taken: impl Iterator<Item = Taken<'a>>) {
-        let mut first: HashMap<(&Name, String), DateTime<Utc>> = HashMap::new();
-        let mut fronts = self.lock();
-        for one in taken {
-            let front = fronts.entry(one.handler.clone()).or_default();
+    /// Of these handlers a delivery each was claimed, in a lane or not.
+    pub(super) fn claimed<'a>(&self, claims: impl Iterator<Item = (&'a Name, bool)>) {
+        let mut inner = self.lock();
+        for (handler, laned) in claims {
+            let front = inner.handlers.entry(handler.clone()).or_default();
             front.claimed = front.claimed.saturating_add(1);
-            front.laned |= one.laned;
-            let first = first.entry((one.handler, one.source)).or_insert(one.due_at);
-            *first = one.due_at.min(*first);
-        }
-        for ((handler, source), due_at) in first {
-            if let Some(front) = fronts.get_mut(handler) {
-                front.sources.insert(source, due_at.checked_sub_signed(margin()));
-            }
+            front.laned |= laned;
         }
     }
 
     /// These were recorded here: what comes of their deliveries is pending now or may be later.
     pub(in crate::store) fn recorded(&self, batch: &[&NewEvent]) {
-        let with_deliveries = batch.iter().filter(|event| !event.deliveries.is_empty());
-        let mut fronts = None;
-        for event in with_deliveries {
-            let fronts = fronts.get_or_insert_with(|| self.lock());
+        if batch.iter().all(|event| event.deliveries.is_empty()) {
+            return;
+        }
+        let mut inner = self.lock();
+        for event in batch {
             let source = event.verified.source().as_str();
             for delivery in &event.deliveries {
-                let front = fronts.entry(delivery.handler.clone()).or_default();
+                let front = inner.handlers.entry(delivery.handler.clone()).or_default();
                 front.laned |= delivery.lane.is_some();
                 if !front.sources.contains_key(source) {
                     front.sources.insert(source.to_owned(), None);
@@ -148,29 +158,17 @@ impl Fronts {
         }
     }
 
-    /// The next claim of these looks everywhere.
-    pub(super) fn forget<'a>(&self, handlers: impl Iterator<Item = &'a Name>) {
-        let mut fronts = self.lock();
-        for handler in handlers {
-            if let Some(front) = fronts.get_mut(handler) {
-                front.looked = None;
-            }
-        }
+    /// The next claim looks everywhere.
+    pub(super) fn forget(&self) {
+        let mut inner = self.lock();
+        inner.forgotten = inner.forgotten.wrapping_add(1);
+        inner.handlers.values_mut().for_each(|front| front.looked = None);
     }
 
-    /// The next claim of any handler looks everywhere.
-    pub(super) fn forget_all(&self) {
-        self.lock().values_mut().for_each(|front| front.looked = None);
-    }
-
-    fn lock(&self) -> MutexGuard<'_, HashMap<Name, Front>> {
+    fn lock(&self) -> MutexGuard<'_, Inner> {
         // Nothing panics under the lock, and a lost front is only slow.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
-}
-
-fn margin() -> chrono::Duration {
-    chrono::Duration::from_std(MARGIN).unwrap_or(chrono::Duration::MAX)
 }
 
 #[cfg(test)]
@@ -185,88 +183,92 @@ mod tests {
         DateTime::from_timestamp(1_700_000_000 + secs, 0).unwrap()
     }
 
-    /// `count` were claimed of a source, due a second after each other.
-    fn claim(fronts: &Fronts, source: &str, from: i64, count: i64, laned: bool) {
-        let handler = name();
-        let one =
-            |at| Taken { handler: &handler, source: source.to_owned(), due_at: due(at), laned };
-        fronts.claimed((from..from + count).map(one));
+    fn known(fronts: &Fronts, now: Instant) -> Known {
+        fronts.known([(&name(), 3)].into_iter(), now)
     }
 
-    /// A handler of which enough was claimed and everything looked at.
-    fn known() -> (Fronts, Instant) {
-        let (fronts, now) = (Fronts::default(), Instant::now());
-        fronts.looked([name()].iter(), [(name(), "shop".to_owned())].into_iter(), now);
-        claim(&fronts, "shop", 0, 1000, false);
-        (fronts, now)
+    /// A claim that tells this of these sources, told what is known.
+    fn claim(fronts: &Fronts, now: Instant, told: &[(&str, i64)]) {
+        tell(fronts, &known(fronts, now), now, told);
+    }
+
+    fn tell(fronts: &Fronts, known: &Known, now: Instant, told: &[(&str, i64)]) {
+        let told = told.iter().map(|(source, at)| (name(), (*source).to_owned(), due(*at)));
+        fronts.told([name()].iter(), known, told.collect(), now);
     }
 
     fn at(fronts: &Fronts, now: Instant) -> Vec<(String, Option<DateTime<Utc>>)> {
-        let known = fronts.known([name()].iter(), now);
-        assert!(known.handlers.iter().all(|it| it == "ship"));
-        assert_eq!(known.handlers.len(), known.sources.len());
-        known.sources.into_iter().zip(known.due_from).collect()
+        let known = known(fronts, now);
+        assert!(known.places.iter().all(|it| (it.handler.as_str(), it.free) == ("ship", 3)));
+        known.places.into_iter().map(|it| (it.source, it.due_from)).collect()
     }
 
-    fn shop(secs: i64) -> (String, Option<DateTime<Utc>>) {
-        ("shop".to_owned(), Some(due(secs)))
+    fn is(source: &str, secs: i64) -> (String, Option<DateTime<Utc>>) {
+        (source.to_owned(), Some(due(secs)))
     }
 
-    #[test]
-    fn a_claim_begins_a_little_before_what_was_claimed_last() {
-        let (fronts, now) = known();
-        assert_eq!(at(&fronts, now), [shop(-10)]);
-        claim(&fronts, "shop", 1000, 2, false);
-        assert_eq!(at(&fronts, now), [shop(990)]);
-        assert_eq!(fronts.first(&[name()], now), [Some(due(990))]);
-        // One that came to lie before it, and was found.
-        claim(&fronts, "shop", 5, 1, false);
-        assert_eq!(at(&fronts, now), [shop(-5)]);
+    /// Enough was claimed, and everything looked at.
+    fn busy() -> (Fronts, Instant) {
+        let (fronts, now) = (Fronts::default(), Instant::now());
+        let handler = name();
+        fronts.claimed((0..1000).map(|_| (&handler, false)));
+        claim(&fronts, now, &[("shop", 5), ("till", 7)]);
+        (fronts, now)
     }
 
     #[test]
-    fn everything_is_looked_at_once_a_second() {
-        let (fronts, now) = known();
+    fn each_claim_tells_where_the_next_begins() {
+        let (fronts, now) = busy();
+        assert_eq!(at(&fronts, now), [is("shop", 5), is("till", 7)]);
+        claim(&fronts, now, &[("shop", 9)]);
+        assert_eq!(at(&fronts, now), [is("shop", 9), is("till", 7)]);
+    }
+
+    #[test]
+    fn everything_is_looked_at_once_a_second_and_what_lies_before_is_found_for_all_that_follow() {
+        let (fronts, now) = busy();
         let later = now + LOOK_EVERY;
         assert_eq!(at(&fronts, later), []);
-        assert_eq!(fronts.first(&[name()], later), [None]);
-        fronts.looked([name()].iter(), std::iter::empty(), later);
-        assert_eq!(at(&fronts, later), [shop(-10)]);
+        assert_eq!(known(&fronts, later).look_in, None);
+        let half = now + LOOK_EVERY / 2;
+        assert_eq!(known(&fronts, half).look_in, Some(LOOK_EVERY / 2));
+        // Whether or not it had a share for it.
+        claim(&fronts, later, &[("shop", 1), ("till", 8)]);
+        assert_eq!(at(&fronts, later), [is("shop", 1), is("till", 8)]);
     }
 
     #[test]
-    fn nothing_is_known_before_much_was_claimed_or_when_it_is_forgotten() {
+    fn nothing_is_known_before_much_was_claimed_or_when_lanes_are_handed_on() {
         let (fronts, now) = (Fronts::default(), Instant::now());
-        claim(&fronts, "shop", 0, 1000, false);
-        assert_eq!(at(&fronts, now), [], "never looked at");
-        fronts.looked([name()].iter(), std::iter::empty(), now);
-        assert_eq!(at(&fronts, now).len(), 1);
-        fronts.forget([name()].iter());
+        let handler = name();
+        claim(&fronts, now, &[("shop", 5)]);
+        fronts.claimed((0..999).map(|_| (&handler, false)));
         assert_eq!(at(&fronts, now), []);
-        fronts.looked([name()].iter(), std::iter::empty(), now);
-        fronts.forget_all();
-        assert_eq!(at(&fronts, now), []);
-
-        let few = Fronts::default();
-        few.looked([name()].iter(), std::iter::empty(), now);
-        claim(&few, "shop", 0, 999, false);
-        assert_eq!(at(&few, now), []);
-    }
-
-    #[test]
-    fn what_is_in_lanes_may_be_due_since_ever() {
-        let (fronts, now) = known();
-        claim(&fronts, "shop", 1000, 1, true);
-        claim(&fronts, "shop", 1001, 1, false);
+        fronts.claimed([(&handler, false)].into_iter());
+        assert_eq!(at(&fronts, now), [is("shop", 5)]);
+        fronts.claimed([(&handler, true)].into_iter());
+        fronts.claimed([(&handler, false)].into_iter());
         assert_eq!(at(&fronts, now), []);
     }
 
     #[test]
-    fn a_source_that_is_only_found_is_looked_through() {
-        let (fronts, now) = known();
-        let found = [(name(), "shop".to_owned()), (name(), "till".to_owned())];
-        fronts.looked([name()].iter(), found.into_iter(), now);
-        assert_eq!(at(&fronts, now), [shop(-10), ("till".to_owned(), None)]);
-        assert_eq!(fronts.first(&[name()], now), [None]);
+    fn what_began_before_it_was_forgotten_is_not_believed() {
+        let (fronts, now) = busy();
+        let later = now + LOOK_EVERY;
+        let looking = known(&fronts, later);
+        fronts.forget();
+        tell(&fronts, &looking, later, &[("shop", 9)]);
+        assert_eq!(at(&fronts, later), []);
+        claim(&fronts, later, &[("shop", 6)]);
+        assert_eq!(at(&fronts, later), [is("shop", 6), is("till", 7)]);
+    }
+
+    #[test]
+    fn one_that_did_not_look_does_not_overrule_one_that_did() {
+        let (fronts, now) = busy();
+        let before = known(&fronts, now);
+        tell(&fronts, &Known::default(), now, &[("shop", 1)]);
+        tell(&fronts, &before, now, &[("shop", 8), ("till", 9)]);
+        assert_eq!(at(&fronts, now), [is("shop", 1), is("till", 9)]);
     }
 }

@@ -1,6 +1,5 @@
 //! Claiming on PostgreSQL: one statement for all handlers.
 
-use std::collections::HashSet;
 use std::time::Instant;
 
 use bytes::Bytes;
@@ -8,7 +7,7 @@ use entity::Name;
 use sqlx::postgres::PgRow;
 use uuid::Uuid;
 
-use super::front::{Fronts, Taken};
+use super::front::Fronts;
 use super::{Counts, Room};
 use crate::event::Event;
 use crate::received::Headers;
@@ -37,45 +36,50 @@ pub(super) async fn claim(
     worker: &str,
     rooms: &[Room],
 ) -> Result<Vec<Claimed>, StoreError> {
+    let answer = ask(postgres, fronts, worker, rooms).await;
+    if answer.is_err() {
+        // What it may have claimed all the same was passed over by others.
+        fronts.forget();
+    }
+    answer
+}
+
+async fn ask(
+    postgres: &Postgres,
+    fronts: &Fronts,
+    worker: &str,
+    rooms: &[Room],
+) -> Result<Vec<Claimed>, StoreError> {
     let handlers: Vec<&str> = rooms.iter().map(|room| room.handler.as_str()).collect();
     let free: Vec<i64> = rooms.iter().map(|room| i64::from(room.free)).collect();
     let leases: Vec<f64> = rooms.iter().map(|room| seconds(room.lease)).collect();
     let mut hot = postgres.working().await?;
-    let begun = Instant::now();
-    let known = fronts.known(rooms.iter().map(|room| &room.handler), begun);
+    let asked = Instant::now();
+    let known = fronts.known(rooms.iter().map(|room| (&room.handler, room.free)), asked);
     let claim = sqlx::query(CLAIM)
         .bind(&handlers)
         .bind(&free)
         .bind(&leases)
         .bind(worker)
-        .bind(&known.handlers)
-        .bind(&known.sources)
-        .bind(&known.due_from);
+        .bind(known.handlers.iter().map(String::as_str).collect::<Vec<_>>())
+        .bind(known.column(|it| it.handler.as_str()))
+        .bind(known.column(|it| it.source.as_str()))
+        .bind(known.column(|it| i64::from(it.free)))
+        .bind(known.column(|it| it.due_from));
     let patience = hot.patience();
     let answer = tokio::time::timeout(patience, claim.fetch_all(hot.connection())).await;
     let rows = hot.finish(answer.map(|rows| rows.map_err(StoreError::from)))?;
 
-    let (mut claims, mut taken, mut found) =
-        (Vec::with_capacity(rows.len()), Vec::new(), Vec::new());
+    let (mut claims, mut told) = (Vec::with_capacity(rows.len()), Vec::new());
     for row in &rows {
-        let place: String = get(row, "place")?;
         let handler = name(get(row, "handler")?)?;
-        let Some(delivery) = get(row, "id")? else {
-            found.push((handler, place));
-            continue;
-        };
-        taken.push((place, get(row, "due_at")?));
-        claims.push(claimed(row, delivery, handler)?);
+        match get(row, "id")? {
+            Some(delivery) => claims.push(claimed(row, delivery, handler)?),
+            None => told.push((handler, get(row, "place")?, get(row, "due_at")?)),
+        }
     }
-    let known: HashSet<&str> = known.handlers.iter().map(String::as_str).collect();
-    let looked = rooms.iter().map(|room| &room.handler).filter(|it| !known.contains(it.as_str()));
-    fronts.looked(looked, found.into_iter(), begun);
-    fronts.claimed(claims.iter().zip(taken).map(|(claim, (source, due_at))| Taken {
-        handler: &claim.handler,
-        source,
-        due_at,
-        laned: claim.lane.is_some(),
-    }));
+    fronts.told(rooms.iter().map(|room| &room.handler), &known, told, asked);
+    fronts.claimed(claims.iter().map(|claim| (&claim.handler, claim.lane.is_some())));
     Ok(claims)
 }
 
@@ -107,23 +111,29 @@ fn event(row: &PgRow) -> Result<Option<Event>, StoreError> {
     }))
 }
 
-/// Seconds until something is due, negative when it is already.
+/// Seconds until something is due, negative when it is already; or until everything is to be looked at again.
 pub(super) async fn next_due(
     postgres: &Postgres,
     fronts: &Fronts,
     handlers: &[Name],
 ) -> Result<Option<f64>, StoreError> {
-    let names: Vec<&str> = handlers.iter().map(Name::as_str).collect();
+    let now = Instant::now();
+    let known = fronts.known(handlers.iter().map(|handler| (handler, 0)), now);
+    let others = handlers.iter().map(Name::as_str).filter(|it| !known.handlers.contains(*it));
     let until: Option<f64> = sqlx::query_scalar(NEXT_DUE)
-        .bind(&names)
-        .bind(fronts.first(handlers, Instant::now()))
+        .bind(others.collect::<Vec<_>>())
+        .bind(known.column(|it| it.handler.as_str()))
+        .bind(known.column(|it| it.source.as_str()))
+        .bind(known.column(|it| it.due_from))
         .fetch_one(&postgres.shared)
         .await?;
     if until.is_some_and(|until| until <= 0.0) {
         // Whoever is told so claims, and must find it.
-        fronts.forget(handlers.iter());
+        fronts.forget();
+        return Ok(until);
     }
-    Ok(until)
+    let look = known.look_in.map(seconds);
+    Ok(until.into_iter().chain(look).reduce(f64::min))
 }
 
 pub(super) async fn unclaim(
@@ -132,8 +142,9 @@ pub(super) async fn unclaim(
     claims: Vec<(Uuid, i64)>,
 ) -> Result<(), StoreError> {
     let (ids, epochs): (Vec<Uuid>, Vec<i64>) = claims.into_iter().unzip();
-    sqlx::query(UNCLAIM).bind(&ids).bind(&epochs).execute(&postgres.shared).await?;
-    // They are due as before, and others that lie before them were claimed.
-    fronts.forget_all();
+    let given = sqlx::query(UNCLAIM).bind(&ids).bind(&epochs).execute(&postgres.shared).await;
+    // They are due as before, and others that lie behind them were claimed. Whether they were given back may be unknown.
+    fronts.forget();
+    given?;
     Ok(())
 }

@@ -5,9 +5,10 @@
 -- sub-select because a volatile function is never an index condition. The update doesn't name the state: the row is locked
 -- and was checked, and with the state the planner may walk all that is pending instead of the primary key. Nor does it join:
 -- a plan that was made while the table was empty would walk the whole table for that.
--- $5 to $7: handlers of which it is known from where on something may be due, of which source. Those before it were claimed,
--- and their dead entries are not walked over again. Other handlers are looked through, and their sources told in rows of
--- their own.
+-- Of the handlers in $5 it is known from where on something may be due, of which source: $6 to $9, with their room. What is
+-- before that was claimed, and its dead entries are not walked over again. The other handlers are looked through. Of each source
+-- a row tells from where on the next claim has to look: from the first that is pending, or from where recordings of now
+-- may still become visible.
 WITH RECURSIVE source AS (
     SELECT room.handler, room.free, first.name
       FROM UNNEST($1::text[], $2::int8[]) AS room (handler, free)
@@ -30,23 +31,24 @@ WITH RECURSIVE source AS (
             LIMIT 1) AS next
 ),
 place AS MATERIALIZED (
-    SELECT handler, free, name, '-infinity'::timestamptz AS due_from
-      FROM source
-     UNION ALL
-    SELECT room.handler, room.free, known.name, COALESCE(known.due_from, '-infinity')
-      FROM UNNEST($1::text[], $2::int8[]) AS room (handler, free)
-      JOIN UNNEST($5::text[], $6::text[], $7::timestamptz[]) AS known (handler, name, due_from) ON known.handler = room.handler
+    SELECT p.handler, p.name, p.free, p.due_from,
+           (SELECT d.due_at
+              FROM delivery d
+             WHERE d.state = 'pending' AND NOT d.lane_waits AND d.handler = p.handler AND COALESCE(d.source, '') = p.name
+               AND d.due_at >= p.due_from
+             ORDER BY d.due_at
+             LIMIT 1) AS first
+      FROM (SELECT handler, name, free, '-infinity'::timestamptz AS due_from
+              FROM source
+             UNION ALL
+            SELECT known.handler, known.name, known.free, COALESCE(known.due_from, '-infinity')
+              FROM UNNEST($6::text[], $7::text[], $8::int8[], $9::timestamptz[]) AS known (handler, name, free, due_from)) AS p
 ),
 share AS MATERIALIZED (
     SELECT handler, name, due_from,
            free / count(*) OVER one + CASE WHEN row_number() OVER (one ORDER BY random()) <= free % count(*) OVER one THEN 1 ELSE 0 END AS free
       FROM place
-     WHERE (SELECT d.due_at
-              FROM delivery d
-             WHERE d.state = 'pending' AND NOT d.lane_waits AND d.handler = place.handler AND COALESCE(d.source, '') = place.name
-               AND d.due_at >= place.due_from
-             ORDER BY d.due_at
-             LIMIT 1) <= (SELECT clock_timestamp())
+     WHERE first <= (SELECT clock_timestamp())
     WINDOW one AS (PARTITION BY handler)
 ),
 due AS MATERIALIZED (
@@ -68,16 +70,16 @@ leased AS (
            lease_until = clock_timestamp() + make_interval(secs => (
                SELECT room.lease FROM UNNEST($1::text[], $3::float8[]) AS room (handler, lease) WHERE room.handler = d.handler))
      WHERE d.id = ANY (ARRAY(SELECT id FROM due)) AND d.lease_until IS NULL
-    RETURNING d.id, d.event_id, d.handler, d.lease_epoch, d.attempts, d.attempts_before, d.opened_at, d.due_at, d.lane,
-              COALESCE(d.source, '') AS place
+    RETURNING d.id, d.event_id, d.handler, d.lease_epoch, d.attempts, d.attempts_before, d.opened_at, d.due_at, d.lane
 )
-SELECT l.id, l.handler, l.place, l.due_at, l.lane, l.lease_epoch, l.attempts, l.attempts_before,
+SELECT l.id, l.handler, NULL AS place, l.due_at, l.lane, l.lease_epoch, l.attempts, l.attempts_before,
        EXTRACT(EPOCH FROM clock_timestamp() - l.opened_at)::float8 AS open_for,
        e.id AS event, e.source, e.event_id, e.type, e.received_at, b.headers, b.body
   FROM leased l
   JOIN event e ON e.id = l.event_id
   LEFT JOIN event_body b ON b.event_id = l.event_id
  UNION ALL
-SELECT NULL, handler, name, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
-  FROM source
+SELECT NULL, handler, name, GREATEST(LEAST(first, statement_timestamp() - interval '10 s'), '1970-01-01'),
+       NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL, NULL
+  FROM place
  ORDER BY due_at, id

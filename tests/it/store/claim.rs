@@ -152,26 +152,26 @@ async fn much_is_claimed(store: &Store, rest: usize) {
     }
 }
 
-const LONG_AGO: &str = "UPDATE delivery SET due_at = LONG_AGO, source = 'another' WHERE id IN (
+const LONG_AGO: &str = "UPDATE delivery SET due_at = LONG_AGO, source = 'SOURCE' WHERE id IN (
     SELECT id FROM delivery WHERE state = 'pending' ORDER BY due_at DESC LIMIT 1)";
 
 const OLD: &str = "SELECT e.event_id FROM event e JOIN delivery d ON d.event_id = e.id WHERE d.source = 'another'";
 
 const PATIENCE: Duration = Duration::from_secs(30);
 
-/// One that is pending becomes due an hour ago, and of a source that nobody here has heard of.
-async fn one_becomes_due_long_ago(db: &TestDatabase) {
+/// One that is pending becomes due an hour ago, and of this source.
+async fn one_becomes_due_long_ago(db: &TestDatabase, source: &str) {
     let long_ago = match db.kind() {
         Kind::Postgres => "now() - interval '1 hour'",
         Kind::Sqlite => "strftime('%Y-%m-%d %H:%M:%f', 'now', '-1 hour')",
     };
-    db.run(&LONG_AGO.replace("LONG_AGO", long_ago)).await;
+    db.run(&LONG_AGO.replace("LONG_AGO", long_ago).replace("SOURCE", source)).await;
 }
 
 both_databases!(what_becomes_due_long_ago_is_found_while_much_is_claimed, |db| async move {
     let store = db.store().await;
     much_is_claimed(&store, 50).await;
-    one_becomes_due_long_ago(&db).await;
+    one_becomes_due_long_ago(&db, "another").await;
     let old = db.texts(OLD).await;
     eventually(PATIENCE, "the old one to be claimed", || async {
         let claims = store.claim("w", vec![room("a", 1)]).await.unwrap();
@@ -184,7 +184,7 @@ both_databases!(what_becomes_due_long_ago_is_found_while_much_is_claimed, |db| a
 both_databases!(what_is_told_to_be_due_is_found_by_the_next_claim, |db| async move {
     let store = db.store().await;
     much_is_claimed(&store, 1).await;
-    one_becomes_due_long_ago(&db).await;
+    one_becomes_due_long_ago(&db, "shop").await;
     eventually(PATIENCE, "it to be told", || async {
         store.next_due(vec![name("a")]).await.unwrap().filter(Duration::is_zero)
     })

@@ -181,7 +181,7 @@ async fn postgres_claims_from_many_lanes_by_reading_few_rows() {
     sqlx::raw_sql(AssertSqlSafe(fill)).execute(&mut c).await.unwrap();
     plan_as_hot(&mut c).await;
     let claim = include_str!("../../../src/store/sql/claim.postgres.sql");
-    let arguments = "ARRAY['a', 'many'], ARRAY[256, 256]::int8[], ARRAY[30, 30]::float8[], 'w', '{}', '{}', '{}'";
+    let arguments = "ARRAY['a', 'many'], ARRAY[256, 256]::int8[], ARRAY[30, 30]::float8[], 'w', '{}', '{}', '{}', '{}', '{}'";
     let plan = explain(&mut c, claim, arguments).await;
     plan.assert_uses("delivery_turn", &["handler", "COALESCE(source", "due_at"]);
     plan.assert_reads_at_most(512.0);

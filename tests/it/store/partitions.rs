@@ -323,8 +323,12 @@ async fn a_claim_and_a_sweep_look_into_the_days_that_they_need() {
             .unwrap();
     }
     let claim = include_str!("../../../src/store/sql/claim.postgres.sql");
-    let plan =
-        explain(&mut c, claim, "ARRAY['b'], ARRAY[10], ARRAY[30.0], 'w', '{}', '{}', '{}'").await;
+    let plan = explain(
+        &mut c,
+        claim,
+        "ARRAY['b'], ARRAY[10], ARRAY[30.0], 'w', '{}', '{}', '{}', '{}', '{}'",
+    )
+    .await;
     plan.assert_no_full_scan();
     assert_eq!(plan.read_of("event_body_"), 1, "{plan:?}");
 }

@@ -37,8 +37,8 @@ async fn a_claim_that_knows_the_front_walks_over_nothing_that_was_claimed_before
          WHERE handler = 'backlog' AND due_at < now() - interval '800 s';";
     sqlx::raw_sql(backlog).execute(&mut c).await.unwrap();
     plan_as_hot(&mut c).await;
-    let everywhere = pages_of_a_claim(&mut c, "'{}', '{}', '{}'").await;
-    let front = "ARRAY['backlog'], ARRAY[''], ARRAY[now() - interval '810 s']";
+    let everywhere = pages_of_a_claim(&mut c, "'{}', '{}', '{}', '{}', '{}'").await;
+    let front = "'{backlog}', '{backlog}', ARRAY[''], '{10}', ARRAY[now() - interval '810 s']";
     let known = pages_of_a_claim(&mut c, front).await;
     // What is claimed costs the same in both.
     assert!(everywhere > known + 400, "{everywhere} and {known} pages");
