@@ -43,6 +43,10 @@ use turns::Turns;
 /// How long the worker sleeps at most when nothing is due: what another replica made is found by then.
 const POLL: Duration = Duration::from_secs(1);
 
+/// Having slept so long, it asks before it claims. A claim looks everywhere once a second, and after one that did the
+/// next such look is what it sleeps for.
+const QUIET: Duration = Duration::from_millis(500);
+
 /// How long it sleeps at least when something is due that could not be claimed: another replica is
 /// just taking it, or somebody holds its row locked.
 const PAUSE_WHEN_TAKEN: Duration = Duration::from_millis(20);
@@ -241,7 +245,7 @@ async fn claim_until_stopped(shared: &Arc<Shared>, tracker: &TaskTracker) {
             continue;
         }
         rested = tokio::select! {
-            () = tokio::time::sleep(sleep) => sleep == POLL,
+            () = tokio::time::sleep(sleep) => sleep >= QUIET,
             () = shared.wake.notified() => false,
             () = shared.stop.claiming.cancelled() => false,
         };

@@ -53,8 +53,8 @@ impl Store {
     /// Leases what is due to `worker`, for each handler at most its room: an equal share for each source that has
     /// something due, of each the oldest first. What a source leaves of its share is for the next claim.
     ///
-    /// On PostgreSQL something that became due long ago by its date, and not through this store, may be found a second late
-    /// while much is claimed.
+    /// On PostgreSQL, once a thousand of a handler were claimed, something may be found a second late that did not come through
+    /// this store: when it has been due for longer than ten seconds, or when nothing else of its source did.
     ///
     /// Each claim raises the delivery's epoch and counts as a begun try. Deliveries of handlers that
     /// aren't named are left alone. Cancel-safe in the sense of this room: a claim whose answer is

@@ -33,7 +33,7 @@ struct Inner {
     forgotten: u64,
 }
 
-#[derive(Debug, Default)]
+#[derive(Debug)]
 struct Front {
     claimed: usize,
     looked: Option<Instant>,
@@ -41,6 +41,14 @@ struct Front {
     laned: bool,
     /// Of each source that something was recorded for or found pending, from where on to look.
     sources: BTreeMap<String, Option<DateTime<Utc>>>,
+}
+
+impl Default for Front {
+    fn default() -> Self {
+        // Replays are of no source: they are found as soon as they are there.
+        let sources = BTreeMap::from([(String::new(), None)]);
+        Self { claimed: 0, looked: None, laned: false, sources }
+    }
 }
 
 impl Front {
@@ -158,7 +166,7 @@ impl Fronts {
         }
     }
 
-    /// The next claim looks everywhere.
+    /// The next claim of each handler looks everywhere.
     pub(super) fn forget(&self) {
         let mut inner = self.lock();
         inner.forgotten = inner.forgotten.wrapping_add(1);
@@ -197,10 +205,14 @@ mod tests {
         fronts.told([name()].iter(), known, told.collect(), now);
     }
 
+    /// But for the one of replays.
     fn at(fronts: &Fronts, now: Instant) -> Vec<(String, Option<DateTime<Utc>>)> {
         let known = known(fronts, now);
         assert!(known.places.iter().all(|it| (it.handler.as_str(), it.free) == ("ship", 3)));
-        known.places.into_iter().map(|it| (it.source, it.due_from)).collect()
+        let (replays, others): (Vec<_>, Vec<_>) =
+            known.places.into_iter().partition(|it| it.source.is_empty());
+        assert_eq!(replays.is_empty(), others.is_empty());
+        others.into_iter().map(|it| (it.source, it.due_from)).collect()
     }
 
     fn is(source: &str, secs: i64) -> (String, Option<DateTime<Utc>>) {

@@ -127,11 +127,6 @@ pub(super) async fn next_due(
         .bind(known.column(|it| it.due_from))
         .fetch_one(&postgres.shared)
         .await?;
-    if until.is_some_and(|until| until <= 0.0) {
-        // Whoever is told so claims, and must find it.
-        fronts.forget();
-        return Ok(until);
-    }
     let look = known.look_in.map(seconds);
     Ok(until.into_iter().chain(look).reduce(f64::min))
 }

@@ -10,42 +10,41 @@
 -- a row tells from where on the next claim has to look: from the first that is pending, or from where recordings of now
 -- may still become visible.
 WITH RECURSIVE source AS (
-    SELECT room.handler, room.free, first.name
+    SELECT room.handler, room.free, first.name, first.due_at
       FROM UNNEST($1::text[], $2::int8[]) AS room (handler, free)
      CROSS JOIN LATERAL (
-           SELECT COALESCE(d.source, '') AS name
+           SELECT COALESCE(d.source, '') AS name, d.due_at
              FROM delivery d
             WHERE d.state = 'pending' AND NOT d.lane_waits AND d.handler = room.handler
-            ORDER BY COALESCE(d.source, '')
+            ORDER BY COALESCE(d.source, ''), d.due_at
             LIMIT 1) AS first
      WHERE room.handler <> ALL ($5::text[])
      UNION ALL
-    SELECT source.handler, source.free, next.name
+    SELECT source.handler, source.free, next.name, next.due_at
       FROM source
      CROSS JOIN LATERAL (
-           SELECT COALESCE(d.source, '') AS name
+           SELECT COALESCE(d.source, '') AS name, d.due_at
              FROM delivery d
             WHERE d.state = 'pending' AND NOT d.lane_waits AND d.handler = source.handler
               AND COALESCE(d.source, '') > source.name
-            ORDER BY COALESCE(d.source, '')
+            ORDER BY COALESCE(d.source, ''), d.due_at
             LIMIT 1) AS next
 ),
 place AS MATERIALIZED (
-    SELECT p.handler, p.name, p.free, p.due_from,
+    SELECT handler, name, free, due_at AS first
+      FROM source
+     UNION ALL
+    SELECT known.handler, known.name, known.free,
            (SELECT d.due_at
               FROM delivery d
-             WHERE d.state = 'pending' AND NOT d.lane_waits AND d.handler = p.handler AND COALESCE(d.source, '') = p.name
-               AND d.due_at >= p.due_from
+             WHERE d.state = 'pending' AND NOT d.lane_waits AND d.handler = known.handler AND COALESCE(d.source, '') = known.name
+               AND d.due_at >= COALESCE(known.due_from, '-infinity')
              ORDER BY d.due_at
-             LIMIT 1) AS first
-      FROM (SELECT handler, name, free, '-infinity'::timestamptz AS due_from
-              FROM source
-             UNION ALL
-            SELECT known.handler, known.name, known.free, COALESCE(known.due_from, '-infinity')
-              FROM UNNEST($6::text[], $7::text[], $8::int8[], $9::timestamptz[]) AS known (handler, name, free, due_from)) AS p
+             LIMIT 1)
+      FROM UNNEST($6::text[], $7::text[], $8::int8[], $9::timestamptz[]) AS known (handler, name, free, due_from)
 ),
 share AS MATERIALIZED (
-    SELECT handler, name, due_from,
+    SELECT handler, name, first,
            free / count(*) OVER one + CASE WHEN row_number() OVER (one ORDER BY random()) <= free % count(*) OVER one THEN 1 ELSE 0 END AS free
       FROM place
      WHERE first <= (SELECT clock_timestamp())
@@ -58,7 +57,7 @@ due AS MATERIALIZED (
            SELECT id
              FROM delivery
             WHERE state = 'pending' AND NOT lane_waits AND handler = share.handler AND COALESCE(source, '') = share.name
-              AND due_at >= share.due_from AND due_at <= (SELECT clock_timestamp())
+              AND due_at >= share.first AND due_at <= (SELECT clock_timestamp())
             ORDER BY due_at, id
             LIMIT share.free
               FOR UPDATE SKIP LOCKED) AS d
