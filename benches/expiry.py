@@ -132,7 +132,7 @@ def warm(bench, folder, port):
     at_rate(bench, folder, port, 2)
 
 
-def gently(bench, title, how, days, share):
+def gently(bench, title, days, share):
     """A daemon with its gentle cleanup and one without, in turn on one table.
 
     Such a cleanup takes most of an hour, and a machine that is shared has better and worse minutes: what was before and what
@@ -250,5 +250,5 @@ def measure(bench):
     verdicts = []
     for title, how, days, share in WAYS:
         if bench.wants(title):
-            verdicts += (gently if how == "gently" else one_way)(bench, title, how, days, share)
+            verdicts += gently(bench, title, days, share) if how == "gently" else one_way(bench, title, how, days, share)
     return {}, verdicts

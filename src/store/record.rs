@@ -97,7 +97,9 @@ impl Store {
                 let batch: Vec<&NewEvent> = batch.iter().collect();
                 groups.keep(&database, &batch).await;
                 let answers = record(&database, &batch, &sizes).await;
-                fronts.recorded(&batch);
+                if let Database::Postgres(_) = &*database {
+                    fronts.recorded(&batch);
+                }
                 checkpoint::recorded(&database, &batch, &runtime);
                 Ok(answers)
             })

@@ -198,7 +198,7 @@ both_databases!(
         let store = db.store().await;
         much_is_claimed(&store, 1).await;
         let last = claim_one(&store, "a").await;
-        db.run("UPDATE delivery SET source = 'another' WHERE state = 'leased'").await;
+        db.run("UPDATE delivery SET due_at = '2026-01-01 00:00:00' WHERE state = 'leased'").await;
         store.unclaim(vec![(last.delivery, last.epoch)]).await.unwrap();
         assert_eq!(claim(&store, "a", 1).await.len(), 1);
     }
